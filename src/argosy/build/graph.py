@@ -1,0 +1,154 @@
+"""The build graph: ops, snapshots, and what an op may use while it runs.
+
+Nothing here knows a Dockerfile, a container runtime or a mount: those are handed
+in through `Work`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from argosy.content.store import Source, Store
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+from argosy.model.platform import Platform
+from argosy.observe import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A committed file system state: one layer directory on top of its parent's.
+
+    `id` names the layer directory in the snapshotter. None, where a snapshot is
+    wanted, is the empty file system (scratch).
+    """
+
+    id: str
+    parent: "Snapshot | None" = None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Ids from the bottom layer to this one."""
+        return (*(self.parent.chain if self.parent else ()), self.id)
+
+
+class Workspace(Protocol):
+    """A writable file system while it is being edited."""
+
+    @property
+    def root(self) -> str:
+        """Absolute path of the merged root: everything of the parent, writable."""
+        ...
+
+    @property
+    def parent(self) -> Snapshot | None:
+        """What it started from."""
+        ...
+
+
+class Snapshotter(Protocol):
+    """Keeps file system states: edit, then commit; or throw the workspace away."""
+
+    def edit(self, parent: Snapshot | None) -> AbstractAsyncContextManager[Workspace]:
+        """A workspace on top of `parent`; unmounted on exit, and gone unless committed."""
+        ...
+
+    async def commit(self, workspace: Workspace) -> Snapshot:
+        """Keep what was written as a new snapshot; call it inside `edit`."""
+        ...
+
+    async def layer(self, upper: Snapshot, into: Store) -> tuple[Descriptor, Digest]:
+        """The changes of `upper` over its parent as a compressed layer put in `into`; and its diffID."""
+        ...
+
+    async def apply(self, parent: Snapshot | None, layer: Descriptor, source: Source) -> Snapshot:
+        """Unpack a layer (digest checked) on top of `parent`."""
+        ...
+
+    async def remove(self, snapshot: Snapshot) -> None:
+        """Forget one snapshot nothing is built upon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """Something mounted into a RUN step. Nothing of it is ever part of a layer."""
+
+    kind: Literal["bind", "tmpfs"]
+    target: str
+    source: str = ""
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A command to run in a root file system. `user` is as in USER: name or id, with an optional group."""
+
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str = "/"
+    user: str = ""
+    platform: Platform = field(default_factory=Platform.host)
+    network: Literal["default", "none", "host"] = "default"
+    hostname: str = "argosy"
+    mounts: tuple[Mount, ...] = ()
+    stdin: bytes = b""
+
+
+Output = Callable[[bytes], None]
+
+
+class Execute(Protocol):
+    """Runs a process in a root file system."""
+
+    async def __call__(self, process: Process, root: str, output: Output) -> int:
+        """The exit status. Cancelling kills the process and everything it started.
+
+        RuntimeUnavailable if no OCI runtime, or no emulator for the platform, works here.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an op may use while it runs."""
+
+    snapshots: Snapshotter
+    execute: Execute
+    images: Store  # blobs and manifests of this machine; layers are unpacked from here
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """How an op is cached: `fast` from definitions alone; `slow` from the content it really uses.
+
+    `slow` is asked for only when `fast` misses, since it may have to run the
+    inputs first.
+    """
+
+    fast: Digest
+    slow: Callable[[Sequence[Snapshot | None]], Awaitable[Digest]] | None = None
+
+
+class Op(Protocol):
+    """One step of a build: how it is cached is stated apart from how it runs."""
+
+    @property
+    def name(self) -> str:
+        """What people see: `[build 2/5] RUN make`."""
+        ...
+
+    @property
+    def inputs(self) -> "tuple[Op, ...]":
+        """The ops whose snapshots it starts from, the parent first."""
+        ...
+
+    async def cache_key(self, inputs: Sequence[CacheKey]) -> CacheKey:
+        """Its key, from its own definition and its inputs' keys."""
+        ...
+
+    async def run(self, inputs: Sequence[Snapshot | None], work: Work) -> Snapshot | None:
+        """Do it; called only when no cache record has the key."""
+        ...

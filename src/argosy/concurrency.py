@@ -1,0 +1,37 @@
+"""Leaving the event loop, and coming back with one error instead of a group."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking file or CPU work off the loop; the one door for it."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first leaf of a group that is not a mere cancellation: the error to tell the user."""
+    leaves = list(_leaves(group))
+    return next((e for e in leaves if not isinstance(e, asyncio.CancelledError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+async def gather(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines together; the first failure cancels the rest and is raised bare."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as problems:
+        raise first_error(problems) from problems
+    return [task.result() for task in tasks]

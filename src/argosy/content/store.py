@@ -1,0 +1,126 @@
+"""Source and Store: the two protocols everything that holds images speaks.
+
+A Source or Store is one repository: a `ref` is a tag or a digest in it.
+Optional abilities are one-method protocols, asked for with `isinstance`; who
+asks must have a way to go on without.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+
+Body = AsyncIterable[bytes]
+
+
+class Source(Protocol):
+    """Something that can resolve a reference and open a descriptor."""
+
+    async def resolve(self, ref: str) -> Descriptor:
+        """The descriptor a tag or digest stands for; NotFound if there is none."""
+        ...
+
+    async def exists(self, desc: Descriptor) -> bool:
+        """Whether the bytes are here. A Store that has a manifest has all below it."""
+        ...
+
+    def open(
+        self, desc: Descriptor, *, start: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes from offset `start`, as they are: the reader checks them. NotFound if absent."""
+        ...
+
+
+class Store(Source, Protocol):
+    """A Source that can also put and tag."""
+
+    async def put(self, desc: Descriptor, body: Body) -> None:
+        """Keep the bytes: verified against digest and size, atomic, idempotent.
+
+        DigestMismatch or SizeMismatch keeps nothing. If `body` is Rewindable an
+        interrupted put may read it again from some offset.
+        """
+        ...
+
+    async def tag(self, desc: Descriptor, ref: str) -> None:
+        """Point a tag at a manifest that is here; NotFound if it is not."""
+        ...
+
+
+@runtime_checkable
+class Rewindable(Protocol):
+    """A body that can be read again from an offset (what a resumed upload needs)."""
+
+    def at(self, start: int) -> AsyncIterator[bytes]:
+        """The bytes from offset `start`."""
+        ...
+
+
+@runtime_checkable
+class LocalFile(Protocol):
+    """A body that is a range of a local file, so that it can be moved without copying through Python."""
+
+    path: str
+    start: int
+
+
+@runtime_checkable
+class Mounts(Protocol):
+    """A Store that can take a blob from a sibling repository without moving bytes."""
+
+    async def mount(self, desc: Descriptor, source: Source) -> bool:
+        """Take `desc` from `source` if both live in one registry; False: put it as usual."""
+        ...
+
+
+@runtime_checkable
+class Referrers(Protocol):
+    """A Source that knows which manifests name another as their subject."""
+
+    async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        """Descriptors (with artifact type and annotations) of the manifests about `digest`."""
+        ...
+
+
+@runtime_checkable
+class ListsTags(Protocol):
+    """A Source that can list its tags."""
+
+    def tags(self) -> AsyncIterator[str]:
+        """Every tag, in lexical order."""
+        ...
+
+
+@runtime_checkable
+class Deletes(Protocol):
+    """A Store that can forget."""
+
+    async def delete(self, ref: str) -> None:
+        """Forget a tag (only the tag) or, by digest, a manifest with its tags. NotFound if absent."""
+        ...
+
+
+async def put_bytes(store: Store, desc: Descriptor, body: bytes) -> Descriptor:
+    """Put bytes that are in memory; the descriptor comes back for chaining."""
+    await store.put(desc, BytesBody(body))
+    return desc
+
+
+class BytesBody:
+    """Bytes in memory as a rewindable body."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.at(0)
+
+    def at(self, start: int) -> AsyncIterator[bytes]:
+        """The bytes from offset `start`."""
+        return _once(self._body[start:])
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,65 @@
+"""Checking bytes against their name while they flow."""
+
+from collections.abc import AsyncIterator
+
+from argosy.concurrency import in_thread
+from argosy.content.store import Body, BytesBody, Source
+from argosy.errors import DigestMismatch, SizeMismatch
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+
+_THREAD_FROM = 256 << 10  # a smaller piece hashes faster than a thread is reached
+
+
+class Verifier:
+    """Counts and hashes pieces; `close` raises unless they were exactly the descriptor's bytes."""
+
+    def __init__(self, desc: Descriptor) -> None:
+        self._desc = desc
+        self._hash = desc.digest.hasher()
+        self.count = 0
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece; SizeMismatch as soon as there are too many bytes."""
+        self.count += len(piece)
+        if self.count > self._desc.size:
+            raise SizeMismatch(str(self._desc), expected=self._desc.size, actual=self.count)
+        self._hash.update(piece)
+
+    def close(self) -> None:
+        """Raise SizeMismatch or DigestMismatch unless all bytes came and were right."""
+        if self.count != self._desc.size:
+            raise SizeMismatch(str(self._desc), expected=self._desc.size, actual=self.count)
+        actual = Digest.from_hash(self._hash)
+        if actual != self._desc.digest:
+            raise DigestMismatch(
+                f"{self._desc.media_type or 'blob'}", expected=self._desc.digest, actual=actual
+            )
+
+
+async def verified(desc: Descriptor, body: Body) -> AsyncIterator[bytes]:
+    """The same pieces; after the last one SizeMismatch or DigestMismatch if they were not `desc`'s.
+
+    The last piece is given out before the verdict: a consumer commits only after
+    the iteration has ended well.
+    """
+    verifier = Verifier(desc)
+    async for piece in body:
+        if len(piece) < _THREAD_FROM:
+            verifier.update(piece)
+        else:
+            await in_thread(verifier.update, piece)
+        yield piece
+    verifier.close()
+
+
+async def read(source: Source, desc: Descriptor) -> bytes:
+    """All bytes of a small descriptor (a manifest, a config), verified."""
+    if desc.data is not None:
+        return await _joined(verified(desc, BytesBody(desc.data)))
+    async with source.open(desc) as body:
+        return await _joined(verified(desc, body))
+
+
+async def _joined(body: Body) -> bytes:
+    return b"".join([bytes(piece) async for piece in body])

@@ -1,0 +1,45 @@
+"""Image configs: what a container runs with, and how the image came to be (OCI image-spec config.md)."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.errors import ManifestInvalid
+from argosy.model.digest import Digest
+from argosy.model.platform import Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """A view of an image config; `raw` is the whole JSON object, unknown fields included."""
+
+    platform: Platform
+    diff_ids: tuple[Digest, ...]
+    raw: dict[str, Any]
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The `config` object: Env, Cmd, Entrypoint, User, WorkingDir, Labels, …"""
+        found = self.raw.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One entry per step, oldest first; entries with `empty_layer` made no layer."""
+        return list(self.raw.get("history") or ())
+
+    @property
+    def created(self) -> str:
+        """RFC 3339 time of creation, or ``."""
+        return self.raw.get("created") or ""
+
+
+def parse_config(body: bytes) -> ImageConfig:
+    """View bytes as an image config; ManifestInvalid says which part is wrong."""
+    try:
+        value = json.loads(body)
+        rootfs = value.get("rootfs") or {}
+        diff_ids = tuple(Digest.parse(d) for d in rootfs.get("diff_ids") or ())
+        return ImageConfig(platform=Platform.from_json(value), diff_ids=diff_ids, raw=value)
+    except (ValueError, TypeError, AttributeError, RecursionError) as e:
+        raise ManifestInvalid("the image config cannot be read", why=str(e)) from e

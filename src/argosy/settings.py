@@ -1,0 +1,75 @@
+"""Every setting, declared once: name, type, default, environment variable, meaning.
+
+Order of precedence: a flag, `ARGOSY_<NAME>` in the environment, the default.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from argosy.errors import ConfigError
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def size(text: str) -> int:
+    """Bytes from `512`, `64k`, `10MB`, `2GiB` (binary units)."""
+    plain = text.strip().lower().removesuffix("ib").removesuffix("b")
+    number, unit = plain.rstrip("kmgt"), plain[len(plain.rstrip("kmgt")) :]
+    return int(float(number) * _UNITS[unit])
+
+
+def _setting(default: Any, parse: Callable[[str], Any], help: str) -> Any:  # noqa: A002
+    return field(default=default, metadata={"parse": parse, "help": help})
+
+
+def _default_home() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/argosy"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "argosy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be tuned; read once at start, handed down, never global."""
+
+    home: str = _setting("", str, "directory of local images, build cache and snapshots")
+    retries: int = _setting(5, int, "how often a failed transfer is tried again")
+    retry_wait: float = _setting(1.0, float, "seconds before the first retry; doubles each time")
+    retry_wait_max: float = _setting(30.0, float, "seconds a retry waits at most")
+    auth_retries: int = _setting(3, int, "how often a token is asked for again")
+    auth_retry_wait: float = _setting(0.1, float, "seconds before a token is asked for again")
+    connect_timeout: float = _setting(10.0, float, "seconds to connect to a registry")
+    read_timeout: float = _setting(
+        60.0, float, "seconds without a byte before a transfer is broken off"
+    )
+    jobs: int = _setting(4, int, "blobs in flight at once in one copy")
+    chunk_size: int = _setting(0, size, "upload blobs in chunks of this size; 0 streams them whole")
+    verify_timeout: float = _setting(
+        5.0, float, "seconds to verify a manifest before an index is tagged"
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from `ARGOSY_*` variables; ConfigError names the variable that cannot be read."""
+        environ = os.environ if environ is None else environ
+        found: dict[str, Any] = {}
+        for item in fields(cls):
+            variable = f"ARGOSY_{item.name.upper()}"
+            if (text := environ.get(variable)) is not None:
+                found[item.name] = _parsed(variable, text, item.metadata["parse"])
+        found["home"] = found.get("home") or _default_home()
+        return cls(**found)
+
+
+def _parsed(variable: str, text: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(text)
+    except (ValueError, KeyError) as e:
+        raise ConfigError(
+            f"{variable}={text!r} cannot be read",
+            why=str(e),
+            remedy="unset it or give it a valid value",
+        ) from e
