@@ -99,7 +99,7 @@ def _split_tag(text: str, rest: str) -> tuple[str, str]:
     if not _TAG.fullmatch(tag):
         raise _invalid(
             text,
-            f"{tag!r} is not a tag (at most 128 of A-Za-z0-9_.-, not starting with . or -)",
+            f"{tag!r} is not a tag (at most 128 of A-Za-z0-9_.-, not . or - first)",
         )
     return head, tag
 
