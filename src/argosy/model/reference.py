@@ -117,7 +117,7 @@ def _why_name(repository: str) -> str:
         return "the repository name is empty"
     if repository != repository.lower():
         return f"repository name must be lowercase: use {repository.lower()!r}"
-    return f"{repository!r} is not a repository name (lower-case letters and digits, separated by . _ __ - or /)"
+    return f"{repository!r} is not a repository name (a-z 0-9, separated by . _ __ - or /)"
 
 
 def _invalid(text: str, why: str) -> InvalidReference:
