@@ -1,10 +1,33 @@
 """What every test stands on."""
 
+import os
+
 import pytest
 import pytest_socket
+
+pytest_plugins = ["tests.peers"]
 
 
 @pytest.fixture(autouse=True)
 def _loopback_only() -> None:
     """No test reaches beyond this machine."""
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's images, credentials or settings."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("ARGOSY_HOME", str(home / "argosy"))
+    for name in ("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need root skip for others, with the reason; everything that starts dockerd shares a worker."""
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: mounts and namespaces"))
+        if "dockerd" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("dockerd"))
