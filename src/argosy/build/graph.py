@@ -7,7 +7,7 @@ in through `Work`.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from argosy.content.store import Source, Store
 from argosy.model.descriptor import Descriptor
@@ -71,6 +71,15 @@ class Snapshotter(Protocol):
         ...
 
 
+@runtime_checkable
+class Holds(Protocol):
+    """A Snapshotter that can tell whether a snapshot is still there (else it is taken on trust)."""
+
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether the snapshot and everything below it are there; cheap, never wrong about a yes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """Something mounted into a RUN step. Nothing of it is ever part of a layer."""
@@ -124,12 +133,13 @@ class Work:
 class CacheKey:
     """How an op is cached: `fast` from definitions alone; `slow` from the content it really uses.
 
-    `slow` is asked for only when `fast` misses, since it may have to run the
-    inputs first.
+    `slow` is asked for only when `fast` misses, since the inputs at `content` must be
+    there for it. It gets their snapshots, in that order.
     """
 
     fast: Digest
-    slow: Callable[[Sequence[Snapshot | None]], Awaitable[Digest]] | None = None
+    slow: Callable[[Sequence[Snapshot | None], Work], Awaitable[Digest]] | None = None
+    content: tuple[int, ...] = ()
 
 
 class Op(Protocol):
