@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ def main() -> int:
         except subprocess.CalledProcessError as e:
             print(f"\nthe demo stopped: {e.cmd} ended with {e.returncode}", file=sys.stderr)
             return 1
-        tell(summary, host)
+        tell(summary)
         keep_if_asked(host)
     return 0
 
@@ -67,9 +68,9 @@ def voyage(host: str, summary: Summary) -> None:
     with step("build: the application on both architectures, pushed as one index", summary):
         show(*ARGOSY, *build_words(base, app, both))
     with step("build again: all cache", summary):
-        cached_again(host, base, app, both, summary)
+        cached_again(base, app, both, summary)
     with step("pull it back with real clients", summary):
-        pull_back(host, app)
+        pull_back(app)
     with step("run both platforms", summary):
         for platform in PLATFORMS:
             show(*ARGOSY, "run", "--platform", platform, app)
@@ -90,7 +91,7 @@ def build_words(base: str, app: str, platforms: str) -> list[str]:
     return [*words, "-t", app, "--push", "--progress", "plain", str(TOP / "examples" / "voyage")]
 
 
-def cached_again(host: str, base: str, app: str, both: str, summary: Summary) -> None:
+def cached_again(base: str, app: str, both: str, summary: Summary) -> None:
     """Build the same again; every step must come from the cache and the digest must be the same."""
     before = said(*ARGOSY, "digest", app)
     done = subprocess.run(
@@ -107,7 +108,7 @@ def cached_again(host: str, base: str, app: str, both: str, summary: Summary) ->
     summary.facts.append(("second build", f"{cached} steps from cache, the same digest"))
 
 
-def pull_back(host: str, app: str) -> None:
+def pull_back(app: str) -> None:
     """Pull with skopeo (all platforms), and podman and docker where they are."""
     copy = WORK / "pulled"
     shutil.rmtree(copy, ignore_errors=True)
@@ -140,7 +141,7 @@ def facts(app: str, summary: Summary) -> None:
         )
 
 
-def tell(summary: Summary, host: str) -> None:
+def tell(summary: Summary) -> None:
     """The end: what came out, how long it took, where to look."""
     print(f"\n{BOLD}What came out{PLAIN}")
     for name, fact in summary.facts:
@@ -192,8 +193,6 @@ def registry() -> Iterator[str]:
 
 def _port() -> int:
     # The same port in every run, so that references (and with them cache keys) stay the same.
-    import socket
-
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
