@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from tests.peers import Registry
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 FENCE = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)(?P<marks>[^\n]*)\n(?P<body>.*?)^```$",
-    re.M | re.S,
+    re.MULTILINE | re.DOTALL,
 )
 
 
