@@ -1,0 +1,85 @@
+"""Errors as people and scripts read them.
+
+For people, on stderr: `argosy: error: what failed`, then `why:` and `do:`. With
+`--json`, on stderr as well, one line `{"error": {...}}`: stdout holds a whole
+result or nothing.
+"""
+
+import json
+import sys
+
+from argosy.concurrency import first_error
+from argosy.errors import ArgosyError, DockerfileError, StepFailed, StorageError
+
+_INDENT = "       "
+
+
+def plain_cause(error: BaseException) -> BaseException:
+    """The one error to tell, if a group of them came."""
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def unexpected(error: BaseException) -> ArgosyError:
+    """An error nobody translated: a file's is told as such, anything else is a bug of ours."""
+    if isinstance(error, OSError) and error.filename:
+        return StorageError(
+            f"{error.filename}: {error.strerror}", remedy="check the path and its permissions"
+        )
+    return ArgosyError(
+        f"unexpected {type(error).__name__}: {error}",
+        why="this is a bug in Argosy, not in what you typed",
+        remedy="report it with the output of the same command with --debug,"
+        " and of `argosy version --json`",
+    )
+
+
+def tell(error: ArgosyError, *, as_json: bool = False) -> None:
+    """Print an error on stderr; a closed stderr is no error."""
+    if as_json:
+        text = json.dumps({"error": {**error.to_json(), "exit_code": error.exit_code}})
+    else:
+        text = words(error)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def words(error: ArgosyError) -> str:
+    """An error in words: what failed, the place or the output, why, and what to do."""
+    lines = [f"argosy: error: {_place(error)}{error.summary}"]
+    lines += [f"{_INDENT} {line}" for line in _shown(error)]
+    if error.why:
+        lines.append(f"{_INDENT} why: {_continued(error.why)}")
+    if error.remedy:
+        lines.append(f"{_INDENT} do:  {_continued(error.remedy)}")
+    return "\n".join(lines)
+
+
+def _place(error: ArgosyError) -> str:
+    if isinstance(error, DockerfileError):
+        return f"{error.file}:{error.line}: " if error.line else f"{error.file}: "
+    return ""
+
+
+def _shown(error: ArgosyError) -> list[str]:
+    if isinstance(error, DockerfileError) and error.source:
+        return _excerpt(error)
+    if isinstance(error, StepFailed) and error.output:
+        return [f"| {line}" for line in error.output.rstrip("\n").splitlines()]
+    return []
+
+
+def _excerpt(error: DockerfileError) -> list[str]:
+    """The source lines with their numbers; a single line gets a mark below it."""
+    lines = error.source.rstrip("\n").splitlines()
+    width = len(str(error.line + len(lines)))
+    shown = [f"{error.line + n:>{width}} | {line}" for n, line in enumerate(lines)]
+    if len(lines) == 1:
+        blank = len(lines[0]) - len(lines[0].lstrip())
+        shown.append(f"{'':{width}} | {' ' * blank}{'^' * max(1, len(lines[0].strip()))}")
+    return shown
+
+
+def _continued(text: str) -> str:
+    return f"\n{_INDENT}      ".join(text.splitlines())
