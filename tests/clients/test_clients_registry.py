@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from tests.images import LayoutWriter, multi_platform
 from tests.peers import Registry, Run, argosy, need, run
 

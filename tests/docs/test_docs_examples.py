@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from tests.peers import Registry
 
 TOP = Path(__file__).resolve().parents[2]
