@@ -1,0 +1,17 @@
+"""`make bench`: every benchmark, one after another; tables in bench/results/."""
+
+import sys
+
+from bench import cli, copy, registry
+
+
+def main() -> int:
+    """Run all; a benchmark measures, it does not judge."""
+    for part in (registry, copy, cli):
+        print(f"\n== {part.__name__}", flush=True)
+        part.main(sys.argv[1:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
