@@ -1,0 +1,365 @@
+"""Blobs as files named by their digest, and the uploads on their way to become one.
+
+    blobs/<algorithm>/<first two hex digits>/<hex>      immutable, complete, on disk
+    uploads/<id>.<algorithm>.<owner>                    what has come of an upload so far
+
+Bytes are hashed while they are written, so that a commit is O(1): compare, fsync,
+rename, fsync of the directory. A blob that has its name is whole and survives a
+power cut. An upload's state is its file; the running hash is only a cache of it,
+so a restarted server continues an upload by reading what is there once.
+Traps: saving a hash's state across restarts instead would vouch for bytes that a
+power cut took; and a client gives up 30 s after its PUT (moby #53700), so nothing
+may be read a second time there.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from argosy.concurrency import in_thread
+from argosy.content.store import Body
+from argosy.errors import (
+    DigestMismatch,
+    InvalidDigest,
+    NoSpace,
+    NotFound,
+    SizeMismatch,
+    StorageError,
+)
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import HEX_LENGTH, Digest
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+PIECE: Final = 1 << 20
+_WRITEBACK: Final = 8 << 20  # bytes after which the kernel is asked to start writing them out
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class UploadBusy(StorageError):
+    """Another request is writing to this upload right now."""
+
+    code = "upload-busy"
+
+
+class Upload:
+    """The bytes of one blob as they arrive; `offset` is how many are here.
+
+    Whoever writes holds `turn()`. `write` and what it calls run in a worker
+    thread; nothing else touches the file then.
+    """
+
+    def __init__(self, store: "BlobStore", id: str, path: str, algorithm: str) -> None:  # noqa: A002
+        self.id: Final = id
+        self.offset = 0
+        self.touched = time.monotonic()
+        self._store = store
+        self._path = path
+        self._hash: _Hash | None = hashlib.new(algorithm)
+        self._fd = -1
+        self._started = 0  # bytes whose write-out has been started
+        self._lock = asyncio.Lock()  # one request at a time
+        self._io = threading.Lock()  # held by the thread that uses the file
+
+    @classmethod
+    def found(cls, store: "BlobStore", id: str, path: str, algorithm: str) -> "Upload":  # noqa: A002
+        """The upload that an earlier process began; FileNotFoundError if there is none."""
+        upload = cls(store, id, path, algorithm)
+        upload.offset = upload._started = os.stat(path).st_size
+        if upload.offset:
+            upload._hash = None
+        return upload
+
+    @asynccontextmanager
+    async def turn(self, patience: float = 10.0) -> AsyncIterator[None]:
+        """Hold the upload for one request; UploadBusy when another one keeps it too long."""
+        try:
+            await asyncio.wait_for(self._lock.acquire(), patience)
+        except TimeoutError as e:
+            raise UploadBusy(
+                f"upload {self.id} is being written by another request",
+                remedy="send the parts of a blob one after the other",
+            ) from e
+        try:
+            yield
+        finally:
+            self.touched = time.monotonic()
+            try:
+                # A cancelled request may leave its thread writing: never close under it.
+                await in_thread(self._close) if self._io.locked() else self._close()
+            finally:
+                self._lock.release()
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append (in a worker thread). NoSpace or StorageError: the upload is then gone."""
+        with self._io, _translated(f"cannot write upload {self.id}", self._discard):
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+                os.lseek(self._fd, self.offset, os.SEEK_SET)
+            self._running().update(piece)
+            _write_all(self._fd, piece)
+            self.offset += len(piece)
+            if self.offset - self._started >= _WRITEBACK:
+                # The disk works while the network does: the fsync at the end finds little to do.
+                _start_writeback(self._fd, self._started, self.offset - self._started)
+                self._started = self.offset
+
+    async def commit(self, digest: Digest) -> int:
+        """Make it the blob `digest`, on disk for good; its size. DigestMismatch keeps nothing."""
+        size: int = await in_thread(self._commit, digest)
+        self._store.forget(self.id)
+        return size
+
+    async def cancel(self) -> None:
+        """Forget the upload and its bytes."""
+        await in_thread(self._discard)
+
+    def _running(self) -> "_Hash":
+        if self._hash is None:  # begun by an earlier process: read once what it left
+            self._hash = _hash_file(self._path, self._path.split(".")[-2], self.offset)
+        return self._hash
+
+    def _commit(self, digest: Digest) -> int:
+        with self._io, _translated(f"cannot commit upload {self.id}", self._discard):
+            state = self._running()
+            if state.name != digest.algorithm:
+                # The client did not announce its algorithm (OCI digest-algorithm): read again.
+                state = _hash_file(self._path, digest.algorithm, self.offset)
+            if (actual := Digest.from_hash(state)) != digest:
+                self._discard()
+                raise DigestMismatch("the uploaded blob", expected=digest, actual=actual)
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            os.fdatasync(self._fd)
+            _move_durably(self._path, self._store.path(digest))
+        return self.offset
+
+    def _close(self) -> None:
+        with self._io:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _discard(self) -> None:
+        self._store.forget(self.id)
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+
+class BlobStore:
+    """The blobs and uploads below one directory. Knows nothing of repositories but an owner's name."""
+
+    def __init__(self, root: str) -> None:
+        self.root: Final = os.path.abspath(root)
+        self._uploads = os.path.join(self.root, "uploads")
+        self._open: dict[str, Upload] = {}
+        with _translated(f"cannot use {self.root}"):
+            for algorithm in HEX_LENGTH:
+                os.makedirs(os.path.join(self.root, "blobs", algorithm), exist_ok=True)
+            os.makedirs(self._uploads, exist_ok=True)
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads this process has under way."""
+        return len(self._open)
+
+    def path(self, digest: Digest) -> str:
+        """Where the blob is, or would be."""
+        return f"{self.root}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+
+    async def exists(self, desc: Descriptor) -> bool:
+        """Whether the blob is here."""
+        return await in_thread(os.path.exists, self.path(desc.digest))
+
+    @asynccontextmanager
+    async def open(
+        self, desc: Descriptor, *, start: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes from offset `start`; NotFound if absent."""
+        with _translated(f"cannot read blob {desc.digest}"):
+            try:
+                fd: int = await in_thread(os.open, self.path(desc.digest), os.O_RDONLY)
+            except FileNotFoundError as e:
+                raise NotFound(f"no blob {desc.digest} in {self.root}") from e
+        try:
+            yield _pieces(fd, start)
+        finally:
+            os.close(fd)
+
+    async def put(self, desc: Descriptor, body: Body) -> None:
+        """Keep a blob: verified, atomic, idempotent."""
+        upload = await self.begin("", desc.digest.algorithm)
+        try:
+            async with upload.turn():
+                async for piece in body:
+                    _not_more(desc, upload.offset + len(piece))
+                    await in_thread(upload.write, piece)
+                _not_less(desc, upload.offset)
+                await upload.commit(desc.digest)
+        except BaseException:
+            await upload.cancel()
+            raise
+
+    async def begin(self, owner: str, algorithm: str = "sha256") -> Upload:
+        """A new upload for `owner`, hashed with `algorithm` as it comes."""
+        if algorithm not in HEX_LENGTH:
+            raise InvalidDigest(
+                f"{algorithm!r} is not a digest algorithm known here",
+                remedy="use " + " or ".join(HEX_LENGTH),
+            )
+        name = str(uuid.uuid4())
+        path = self._upload_path(name, algorithm, owner)
+        with _translated("cannot begin an upload"):
+            await in_thread(_create, path)
+        self._open[name] = upload = Upload(self, name, path, algorithm)
+        return upload
+
+    async def resume(self, owner: str, id: str) -> Upload:  # noqa: A002
+        """The upload of that name and owner, even of an earlier process; NotFound if there is none."""
+        found = self._open.get(id)
+        if found is None and _is_id(id):
+            found = await in_thread(self._find, owner, id)
+            # While the thread looked, another request may have found it too: there is one of it.
+            found = found and self._open.setdefault(id, found)
+        if found is None or not found._path.endswith(_owner_suffix(owner)):  # noqa: SLF001
+            raise NotFound(f"no upload {id!r}", why="it was never begun, or has ended or expired")
+        return found
+
+    def _find(self, owner: str, name: str) -> Upload | None:
+        for algorithm in HEX_LENGTH:
+            path = self._upload_path(name, algorithm, owner)
+            with contextlib.suppress(FileNotFoundError):
+                return Upload.found(self, name, path, algorithm)
+        return None
+
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Drop an upload that has ended from the table of those under way."""
+        self._open.pop(id, None)
+
+    async def sweep(self, max_age: float) -> int:
+        """Remove uploads nobody has written to for `max_age` seconds; how many. Lists only uploads."""
+        oldest = time.monotonic() - max_age
+        busy = {u.id for u in self._open.values() if u.touched > oldest or u._lock.locked()}  # noqa: SLF001
+        gone = await in_thread(self._sweep, time.time() - max_age, busy)
+        for name in gone:
+            self.forget(name)
+        return len(gone)
+
+    def _sweep(self, before: float, busy: set[str]) -> list[str]:
+        gone = []
+        with os.scandir(self._uploads) as entries:
+            for entry in entries:
+                name = entry.name.partition(".")[0]
+                with contextlib.suppress(FileNotFoundError):
+                    if name not in busy and entry.stat().st_mtime <= before:
+                        os.unlink(entry.path)
+                        gone.append(name)
+        return gone
+
+    def _upload_path(self, name: str, algorithm: str, owner: str) -> str:
+        return f"{self._uploads}/{name}.{algorithm}{_owner_suffix(owner)}"
+
+
+def _owner_suffix(owner: str) -> str:
+    # An upload belongs to one repository; its name may be longer than a file's may be.
+    return "." + hashlib.sha256(owner.encode()).hexdigest()[:16]
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _create(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+
+
+def _write_all(fd: int, piece: bytes | memoryview) -> None:
+    done = os.write(fd, piece)
+    while done < len(piece):
+        done += os.write(fd, memoryview(piece)[done:])
+
+
+def _start_writeback(fd: int, start: int, length: int) -> None:
+    if (call := getattr(_libc, "sync_file_range", None)) is not None:  # Linux only
+        call(fd, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
+
+
+def _move_durably(source: str, target: str) -> None:
+    folder = os.path.dirname(target)
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        _sync_folder(os.path.dirname(folder))
+        os.rename(source, target)
+    _sync_folder(folder)
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _hash_file(path: str, algorithm: str, size: int) -> "_Hash":
+    state = hashlib.new(algorithm)
+    with open(path, "rb", buffering=0) as file:
+        while size and (piece := file.read(min(PIECE, size))):
+            state.update(piece)
+            size -= len(piece)
+    return state
+
+
+def _not_more(desc: Descriptor, count: int) -> None:
+    if count > desc.size:
+        raise SizeMismatch(str(desc), expected=desc.size, actual=count)
+
+
+def _not_less(desc: Descriptor, count: int) -> None:
+    if count < desc.size:
+        raise SizeMismatch(str(desc), expected=desc.size, actual=count)
+
+
+async def _pieces(fd: int, start: int) -> AsyncIterator[bytes]:
+    while piece := await in_thread(os.pread, fd, PIECE, start):
+        start += len(piece)
+        yield piece
+
+
+class _Undo(Protocol):
+    def __call__(self) -> None: ...
+
+
+@contextmanager
+def _translated(what: str, undo: _Undo | None = None) -> Iterator[None]:
+    """OSError as NoSpace or StorageError, after undoing what was half written."""
+    try:
+        yield
+    except OSError as e:
+        full = e.errno in _FULL
+        if undo is not None:
+            undo()
+        kind = NoSpace if full else StorageError
+        raise kind(
+            f"{what}: {e.strerror or e}",
+            why="the disk that holds the data directory is full" if full else "",
+            remedy="free some space, then try again" if full else "look at the disk and its rights",
+            evidence={"errno": errno.errorcode.get(e.errno or 0, ""), "path": e.filename},
+        ) from e
