@@ -13,7 +13,7 @@ from argosy.content.store import Source, Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
-from argosy.observe import Report
+from argosy.observe import Report, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,10 @@ class Execute(Protocol):
         ...
 
 
+def _discard(_text: bytes) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What an op may use while it runs."""
@@ -126,7 +130,8 @@ class Work:
     snapshots: Snapshotter
     execute: Execute
     images: Store  # blobs and manifests of this machine; layers are unpacked from here
-    report: Report
+    report: Report = silent
+    log: Output = _discard  # what the step that runs prints; the solver binds it to the step
 
 
 @dataclass(frozen=True, slots=True)

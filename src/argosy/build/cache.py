@@ -1,0 +1,250 @@
+"""The step cache on disk: which snapshot has which key, and which layer a snapshot became.
+
+One SQLite file. A record is written only after its snapshot was committed, and a
+record whose snapshot is gone is a miss, so a kill at any moment costs at most a step.
+Builds in several processes share the file (WAL). It holds nothing that cannot be made
+again: a file that cannot be read is put aside and begun anew.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from argosy.build.graph import Snapshot
+from argosy.concurrency import in_thread
+from argosy.errors import StorageError
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+  key TEXT PRIMARY KEY, chain TEXT NOT NULL, description TEXT NOT NULL,
+  created REAL NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS layers (
+  snapshot TEXT PRIMARY KEY, descriptor TEXT NOT NULL, diff_id TEXT NOT NULL,
+  created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pins (
+  reference TEXT NOT NULL, platform TEXT NOT NULL, descriptor TEXT NOT NULL,
+  created REAL NOT NULL, PRIMARY KEY (reference, platform)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS births (
+  image TEXT PRIMARY KEY, created TEXT NOT NULL) WITHOUT ROWID;
+"""
+_BUSY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One remembered step: what it came to, and since when."""
+
+    key: Digest
+    snapshot: Snapshot | None
+    description: str
+    created: float  # seconds since the epoch
+    used: float
+
+
+def _trusting(_snapshot: Snapshot) -> bool:
+    return True
+
+
+class BuildCache:
+    """The records of one home; open it with `with`. Calls may come from any task."""
+
+    def __init__(self, path: str, holds: Callable[[Snapshot], bool] = _trusting) -> None:
+        self._path = path
+        self._holds = holds
+        self._lock = threading.Lock()
+        self._touched: set[str] = set()
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        try:
+            with _alone(self._path):
+                self._db = _opened(self._path)
+        except sqlite3.Error as e:
+            raise _unusable(self._path, e) from e
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._db is None:
+            return
+        try:
+            self._write_touched()
+        except sqlite3.Error:
+            pass  # only says when a record was last used
+        finally:
+            self._db.close()
+            self._db = None
+
+    async def find(self, key: Digest) -> Record | None:
+        """The record of a key, if its snapshot is still there."""
+        return await in_thread(self._find, key)
+
+    async def keep(self, key: Digest, snapshot: Snapshot | None, description: str) -> None:
+        """Remember what a key came to; call it after the snapshot was committed."""
+        now = time.time()
+        chain = json.dumps(snapshot.chain if snapshot else ())
+        await in_thread(
+            self._execute,
+            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)",
+            (key, chain, description, now, now),
+        )
+
+    async def layer(self, snapshot: Snapshot) -> tuple[Descriptor, Digest] | None:
+        """The compressed layer and diffID that a snapshot was exported as, if it was."""
+        sql = "SELECT descriptor, diff_id FROM layers WHERE snapshot = ?"
+        row = await in_thread(self._one, sql, (snapshot.id,))
+        return row and (_descriptor(row[0]), Digest(row[1]))
+
+    async def keep_layer(self, snapshot: Snapshot, layer: Descriptor, diff_id: Digest) -> None:
+        """Remember the layer of a snapshot."""
+        await in_thread(
+            self._execute,
+            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?)",
+            (snapshot.id, json.dumps(layer.to_json()), diff_id, time.time()),
+        )
+
+    async def pin(self, reference: str, platform: str) -> Descriptor | None:
+        """The manifest that a base image's reference stood for when it was last fetched."""
+        sql = "SELECT descriptor FROM pins WHERE reference = ? AND platform = ?"
+        row = await in_thread(self._one, sql, (reference, platform))
+        return row and _descriptor(row[0])
+
+    async def keep_pin(self, reference: str, platform: str, manifest: Descriptor) -> None:
+        """Remember what a base image's reference stands for."""
+        await in_thread(
+            self._execute,
+            "INSERT OR REPLACE INTO pins VALUES (?, ?, ?, ?)",
+            (reference, platform, json.dumps(manifest.to_json()), time.time()),
+        )
+
+    async def born(self, image: Digest, now: str) -> str:
+        """When an image with this identity was first made: `now`, if it never was.
+
+        That is what makes a build that is all cache come to the same digest again.
+        """
+        await in_thread(self._execute, "INSERT OR IGNORE INTO births VALUES (?, ?)", (image, now))
+        row = await in_thread(self._one, "SELECT created FROM births WHERE image = ?", (image,))
+        return str(row[0]) if row else now
+
+    async def records(self) -> list[Record]:
+        """Every record, the least recently used first; those without snapshot included."""
+        rows = await in_thread(self._all, "SELECT * FROM records ORDER BY used, key", ())
+        return [_record(row) for row in rows]
+
+    def _find(self, key: Digest) -> Record | None:
+        row = self._one("SELECT * FROM records WHERE key = ?", (key,))
+        if row is None:
+            return None
+        found = _record(row)
+        if found.snapshot is not None and not self._holds(found.snapshot):
+            return None
+        self._touched.add(key)
+        return found
+
+    def _write_touched(self) -> None:
+        now = time.time()
+        rows = [(now, key) for key in self._touched]
+        if rows and self._db is not None:
+            with self._lock, self._db:
+                self._db.executemany("UPDATE records SET used = ? WHERE key = ?", rows)
+
+    def _execute(self, sql: str, values: Iterable[Any]) -> None:
+        db = self._connection()
+        try:
+            with self._lock, db:
+                db.execute(sql, tuple(values))
+        except sqlite3.Error as e:
+            raise _unusable(self._path, e) from e
+
+    def _all(self, sql: str, values: Iterable[Any]) -> list[Any]:
+        db = self._connection()
+        try:
+            with self._lock:
+                return db.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as e:
+            raise _unusable(self._path, e) from e
+
+    def _one(self, sql: str, values: Iterable[Any]) -> Any:
+        return next(iter(self._all(sql, values)), None)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StorageError("the build cache is closed")
+        return self._db
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError as e:
+        if isinstance(e, sqlite3.OperationalError):
+            raise
+        # Not a database: put aside what is there, begin anew.
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(path + suffix):
+                os.replace(path + suffix, f"{path}.damaged{suffix}")
+        return _connected(path)
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """One process at a time: the switch to WAL does not wait for others as statements do."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != _VERSION:
+            _create(db, version)
+        db.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create(db: sqlite3.Connection, version: int) -> None:
+    db.execute("PRAGMA journal_mode=WAL")
+    drop = "".join(
+        f"DROP TABLE IF EXISTS {t};" for t in ("records", "layers", "pins", "births") if version
+    )
+    db.executescript(f"BEGIN IMMEDIATE; {drop} {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+
+
+def _record(row: Any) -> Record:
+    key, chain, description, created, used = row
+    snapshot: Snapshot | None = None
+    for layer in json.loads(chain):
+        snapshot = Snapshot(layer, snapshot)
+    return Record(
+        key=Digest(key), snapshot=snapshot, description=description, created=created, used=used
+    )
+
+
+def _descriptor(text: str) -> Descriptor:
+    return Descriptor.from_json(json.loads(text))
+
+
+def _unusable(path: str, error: sqlite3.Error) -> StorageError:
+    return StorageError(
+        f"the build cache {path} cannot be used",
+        why=str(error),
+        remedy="check the disk and the file's owner; the cache can be removed at any time",
+    )

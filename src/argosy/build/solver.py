@@ -1,0 +1,236 @@
+"""The solver: runs what must be run of a build graph, each vertex once, and nothing else.
+
+From the target backwards: a target whose key has a record needs none of its inputs.
+First by the fast key (definitions only); when that misses, by the settled key, in
+which content takes the place of the definitions that content keys replace. Only what
+misses both is run, after its inputs.
+
+One event loop owns the graph; work happens in ops. A slot is held only while an op
+works, never while its inputs are awaited.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from argosy.build.cache import Record
+from argosy.build.graph import CacheKey, Op, Snapshot, Work
+from argosy.concurrency import first_error
+from argosy.errors import BuildError, NoSpace
+from argosy.model.digest import Digest
+from argosy.observe import Event, Kind
+
+_DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
+class StepCache(Protocol):
+    """What the solver asks of the cache."""
+
+    async def find(self, key: Digest) -> Record | None:
+        """The record of a key whose snapshot is still there."""
+        ...
+
+    async def keep(self, key: Digest, snapshot: Snapshot | None, description: str) -> None:
+        """Remember what a key came to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """The targets' snapshots, and how much work they were. Sources (no inputs) are not counted."""
+
+    snapshots: tuple[Snapshot | None, ...]
+    steps: int
+    ran: int
+
+
+@dataclass(slots=True, eq=False)
+class _Vertex:
+    """Equal ops of one solve, as one."""
+
+    op: Op
+    key: CacheKey
+    inputs: "list[_Vertex]"
+    settled: "asyncio.Task[CacheKey] | None" = None
+    result: "asyncio.Task[Snapshot | None] | None" = None
+
+
+class Solver:
+    """Solves graphs against one cache; several solves at once share the work they have in common."""
+
+    def __init__(self, work: Work, cache: StepCache, *, jobs: int = 0) -> None:
+        self.work = work
+        self.cache = cache
+        self.slots = asyncio.Semaphore(jobs or max(2, os.cpu_count() or 1))
+        self.running: dict[Digest, asyncio.Future[Snapshot | None]] = {}
+
+    async def solve(self, targets: Sequence[Op], *, use_cache: bool = True) -> Solution:
+        """Snapshots of the targets, in order. The first failure cancels the rest and is raised bare.
+
+        With `use_cache` off nothing is looked up, but equal vertices still run once.
+        """
+        vertices = await _vertices(targets)
+        try:
+            async with asyncio.TaskGroup() as group:
+                solve = _Solve(self, group, use_cache)
+                tasks = [solve.result(vertices[id(t)]) for t in targets]
+        except BaseExceptionGroup as problems:
+            error = first_error(problems)
+            raise error from error.__cause__  # the group says nothing more than its first error
+        unique = list(dict.fromkeys(vertices.values()))
+        for vertex in unique:
+            if vertex.result is None:
+                solve.tell("cached", vertex)
+        return Solution(
+            snapshots=tuple(task.result() for task in tasks),
+            steps=sum(1 for v in unique if v.inputs),
+            ran=sum(1 for v in solve.ran if v.inputs),
+        )
+
+
+@dataclass(slots=True)
+class _Solve:
+    """One solve under way: a task per vertex, made when it is first wanted."""
+
+    solver: Solver
+    group: asyncio.TaskGroup
+    use_cache: bool
+    ran: list[_Vertex] = field(default_factory=list)
+
+    def result(self, vertex: _Vertex) -> "asyncio.Task[Snapshot | None]":
+        """The task that comes to the vertex's snapshot."""
+        if vertex.result is None:
+            vertex.result = self.group.create_task(self._result(vertex))
+        return vertex.result
+
+    def settled(self, vertex: _Vertex) -> "asyncio.Task[CacheKey]":
+        """The task that comes to the vertex's settled key: content instead of definitions."""
+        if vertex.settled is None:
+            vertex.settled = self.group.create_task(self._settled(vertex))
+        return vertex.settled
+
+    async def _result(self, vertex: _Vertex) -> Snapshot | None:
+        fast = vertex.key.fast
+        if (found := await self._find(vertex, fast)) is not None:
+            return found.snapshot
+        settled = (await self.settled(vertex)).fast
+        if settled == fast:
+            return await self._once(vertex, fast)
+        if (found := await self._find(vertex, settled)) is not None:
+            snapshot = found.snapshot
+        else:
+            snapshot = await self._once(vertex, settled)
+        await self.solver.cache.keep(fast, snapshot, vertex.op.name)
+        return snapshot
+
+    async def _settled(self, vertex: _Vertex) -> CacheKey:
+        inputs = [await self.settled(v) for v in vertex.inputs]
+        key = vertex.key
+        if any(i.fast != v.key.fast for i, v in zip(inputs, vertex.inputs, strict=True)):
+            key = await vertex.op.cache_key(inputs)
+        if key.slow is None:
+            return key
+        wanted = [self.result(vertex.inputs[i]) for i in key.content]
+        snapshots = [await task for task in wanted]
+        async with self.solver.slots:
+            with _translated(vertex.op.name):
+                return CacheKey(await key.slow(snapshots, self.solver.work))
+
+    async def _find(self, vertex: _Vertex, key: Digest) -> Record | None:
+        found = await self.solver.cache.find(key) if self.use_cache else None
+        if found is not None:
+            self.tell("cached", vertex)
+        return found
+
+    async def _once(self, vertex: _Vertex, key: Digest) -> Snapshot | None:
+        """Run the vertex, unless another solve is just doing so: then wait for that."""
+        running = self.solver.running
+        while (ahead := running.get(key)) is not None:
+            await asyncio.wait([ahead])
+            if not ahead.cancelled():  # else that solve was given up: the work is ours
+                self.tell("cached", vertex)
+                return ahead.result()
+        done = running[key] = asyncio.get_running_loop().create_future()
+        try:
+            snapshot = await self._run(vertex)
+            await self.solver.cache.keep(key, snapshot, vertex.op.name)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        except BaseException as e:
+            done.set_exception(e)
+            done.exception()  # the waiters, if any, raise it; otherwise nobody has to
+            raise
+        finally:
+            del running[key]
+        done.set_result(snapshot)
+        return snapshot
+
+    async def _run(self, vertex: _Vertex) -> Snapshot | None:
+        wanted = [self.result(v) for v in vertex.inputs]
+        inputs = [await task for task in wanted]
+        async with self.solver.slots:
+            self.tell("started", vertex)
+            try:
+                with _translated(vertex.op.name):
+                    snapshot = await vertex.op.run(inputs, self._work(vertex))
+            except asyncio.CancelledError:
+                self.tell("failed", vertex, "cancelled")
+                raise
+            except Exception as e:
+                self.tell("failed", vertex, str(e) or type(e).__name__)
+                raise
+        self.ran.append(vertex)
+        self.tell("done", vertex)
+        return snapshot
+
+    def _work(self, vertex: _Vertex) -> Work:
+        def log(text: bytes) -> None:
+            self.tell("log", vertex, text.decode(errors="replace"))
+
+        return replace(self.solver.work, log=log)
+
+    def tell(self, kind: Kind, vertex: _Vertex, text: str = "") -> None:
+        """Report what happened to a vertex."""
+        self.solver.work.report(Event(kind, vertex.key.fast, vertex.op.name, text=text))
+
+
+async def _vertices(targets: Sequence[Op]) -> dict[int, _Vertex]:
+    """The vertex of every op that the targets need, by the op's id; equal ops share one."""
+    found: dict[int, _Vertex] = {}
+    equal: dict[Digest, _Vertex] = {}
+    for op in _inputs_first(targets):
+        inputs = [found[id(i)] for i in op.inputs]
+        with _translated(op.name):
+            key = await op.cache_key([v.key for v in inputs])
+        found[id(op)] = equal.setdefault(key.fast, _Vertex(op, key, inputs))
+    return found
+
+
+def _inputs_first(targets: Sequence[Op]) -> list[Op]:
+    done: dict[int, Op] = {}
+    pending = [(op, False) for op in reversed(targets)]
+    while pending:
+        op, ready = pending.pop()
+        if id(op) in done:
+            continue
+        if ready:
+            done[id(op)] = op
+        else:
+            pending.append((op, True))
+            pending += [(i, False) for i in reversed(op.inputs)]
+    return list(done.values())
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """The boundary where what an op raises becomes one of ours, with the step's name."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _DISK_FULL:
+            raise NoSpace(f"{name}: the disk is full", why=str(e), remedy="free some space") from e
+        raise BuildError(f"{name}: {e.strerror or e}", why=str(e)) from e
