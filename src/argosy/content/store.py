@@ -67,6 +67,19 @@ class LocalFile(Protocol):
 
 
 @runtime_checkable
+class SelfChecking(Protocol):
+    """A body that checks itself against its descriptor while it is read.
+
+    A Store that checks the very same bytes anyway asks for them bare, so that
+    they are hashed once and not twice.
+    """
+
+    def bare(self) -> AsyncIterator[bytes]:
+        """The bytes from the start, unchecked: whoever asks for them checks them."""
+        ...
+
+
+@runtime_checkable
 class Mounts(Protocol):
     """A Store that can take a blob from a sibling repository without moving bytes."""
 
@@ -99,6 +112,15 @@ class Deletes(Protocol):
 
     async def delete(self, ref: str) -> None:
         """Forget a tag (only the tag) or, by digest, a manifest with its tags. NotFound if absent."""
+        ...
+
+
+@runtime_checkable
+class Pins(Protocol):
+    """A Store that lists what it holds, and so must be told of a manifest nobody tags."""
+
+    async def pin(self, desc: Descriptor) -> None:
+        """List a manifest that is here without giving it a name; NotFound if it is not here."""
         ...
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_PREFIXES = tuple(f"{algorithm}:" for algorithm in HEX_LENGTH)
 _FORM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _HEX = re.compile(r"[a-f0-9]+")
 
@@ -56,6 +57,11 @@ class Digest(str):
     def hasher(self) -> "_Hash":
         """A fresh hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
+
+
+def is_digest(text: str) -> bool:
+    """Whether a ref is a digest and not a name: no tag or image name looks like one."""
+    return text.startswith(_PREFIXES)
 
 
 def _why(text: str) -> str:

@@ -1,0 +1,290 @@
+"""The OCI layout directory: an image store that every tool of the field reads.
+
+Source: OCI image-spec, image-layout.md. Several processes may use one layout at
+once: blobs appear whole or not at all (temporary file, fsync, rename), and
+index.json is replaced under a lock. Nothing needs repair after a crash; what an
+interrupted put left behind is removed by a later one.
+
+index.json lists what has a name, what was pinned, and every manifest with a
+subject, so that referrers are found; manifests below an index are found by their
+digest.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+
+from argosy.concurrency import in_thread
+from argosy.content.memory import as_referrer
+from argosy.content.store import Body
+from argosy.errors import ManifestInvalid, NotFound
+from argosy.model import media
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import HEX_LENGTH, Digest, is_digest
+from argosy.model.manifest import MAX_MANIFEST, Index, Manifest, dump, parse_manifest
+from argosy.stores.incoming import receive, sweep, sync_directory, write_whole
+from argosy.stores.layout_index import LayoutIndex
+from argosy.stores.local_file import FilePieces, open_range, storage_errors
+
+_HEADER_MAX = 4096  # bytes
+_HEADER = dump({"imageLayoutVersion": "1.0.0"})
+_STALE = 3600.0  # seconds without a byte after which an unfinished blob belongs to nobody
+_LARGEST = 4 * MAX_MANIFEST  # a blob above this is not looked at as a manifest
+
+_View = tuple[Digest | None, Descriptor, tuple[Descriptor, ...]]  # subject, as referrer, below
+
+
+class OCILayout:
+    """A directory as Source and Store. It is created by the first write.
+
+    With `durable` False nothing is flushed to the disk: for directories that do
+    not outlive the process.
+    """
+
+    def __init__(self, path: str, *, durable: bool = True) -> None:
+        self.path = os.path.abspath(path)
+        self._durable = durable
+        self._ready = False
+        self._cached: tuple[tuple[int, int, int], LayoutIndex] | None = None
+        self._views: dict[Digest, _View | None] = {}
+
+    # Source
+
+    async def resolve(self, ref: str) -> Descriptor:
+        """The manifest a name or digest stands for; an empty ref is the only image."""
+        return await in_thread(self._resolve, ref)
+
+    async def exists(self, desc: Descriptor) -> bool:
+        """Whether the bytes are here, in the right number."""
+        return await in_thread(self._has, desc)
+
+    def open(self, desc: Descriptor, *, start: int = 0) -> AbstractAsyncContextManager[FilePieces]:
+        """The bytes from offset `start`; also a LocalFile."""
+        return open_range(self.blob_path(desc.digest), f"blob {desc.digest}", start=start)
+
+    # Store
+
+    async def put(self, desc: Descriptor, body: Body) -> None:
+        """Keep the bytes if they are the descriptor's; what is here already is not read again."""
+        if await in_thread(self._prepare_put, desc):
+            return
+        path = self.blob_path(desc.digest)
+        await receive(desc, body, path, within=self._blobs, durable=self._durable)
+        if media.is_manifest(desc.media_type):
+            await in_thread(self._list_referrer, desc)
+
+    async def tag(self, desc: Descriptor, ref: str) -> None:
+        """Point a name at a manifest that is here; any text is a name, a full reference too."""
+        await in_thread(self._list, desc, lambda index: index.named(desc, ref))
+
+    # Abilities
+
+    async def pin(self, desc: Descriptor) -> None:
+        """List a manifest without a name."""
+        await in_thread(self._list, desc, lambda index: index.pinned(desc))
+
+    async def tags(self) -> AsyncIterator[str]:
+        """Every name, in lexical order."""
+        for name in (await in_thread(self.index)).names():
+            yield name
+
+    async def referrers(self, digest: Digest, artifact_type: str = "") -> Sequence[Descriptor]:
+        """The manifests listed, or below a listed index, whose subject is `digest`."""
+        return await in_thread(self._referrers, digest, artifact_type)
+
+    async def delete(self, ref: str) -> None:
+        """Forget a name or, by digest, a manifest with its names. Its blobs stay."""
+        await in_thread(self._delete, ref)
+
+    # What follows blocks: it runs in threads.
+
+    @property
+    def _blobs(self) -> str:
+        return os.path.join(self.path, "blobs")
+
+    def blob_path(self, digest: Digest) -> str:
+        """Where a blob is, or would be."""
+        return os.path.join(self._blobs, digest.algorithm, digest.hex)
+
+    def index(self) -> LayoutIndex:
+        """index.json as it is now (blocking); parsed once as long as the file stays the same."""
+        path = os.path.join(self.path, "index.json")
+        with storage_errors(f"read {path}"):
+            try:
+                with open(path, "rb") as file:
+                    found = os.fstat(file.fileno())
+                    state = (found.st_mtime_ns, found.st_ino, found.st_size)
+                    if self._cached is not None and self._cached[0] == state:
+                        return self._cached[1]
+                    body = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                return LayoutIndex.empty(self.path)
+        self._check_version()
+        index = LayoutIndex.parse(body, self.path)
+        self._cached = (state, index)
+        return index
+
+    def _check_version(self) -> None:
+        with suppress(FileNotFoundError), open(os.path.join(self.path, "oci-layout"), "rb") as file:
+            check_header(file.read(_HEADER_MAX), self.path)
+
+    def _resolve(self, ref: str) -> Descriptor:
+        found = self.index().find(ref)
+        if found is None and is_digest(ref):
+            found = self._probe(Digest.parse(ref))
+        if found is None or not self._has(found):
+            raise self._nothing(ref, found)
+        return found
+
+    def _nothing(self, ref: str, listed: Descriptor | None) -> NotFound:
+        if listed is not None:
+            why = f"it is listed as {listed.digest}, but those bytes are missing"
+        elif not os.path.isdir(self._blobs):
+            why = "there is no OCI layout"
+        else:
+            names = self.index().names()
+            why = "it has: " + (", ".join(names[:10]) or "no named image")
+            why += f" and {len(names) - 10} more" if len(names) > 10 else ""
+        return NotFound(f"no image {ref!r} in {self.path}", why=why)
+
+    def _probe(self, digest: Digest) -> Descriptor | None:
+        body = self._read_small(digest)
+        try:
+            view = parse_manifest(body) if body else None
+        except ManifestInvalid:
+            return None  # it is a blob, but no manifest
+        if view is None:
+            return None
+        return Descriptor(media_type=view.media_type, digest=digest, size=len(body))
+
+    def _read_small(self, digest: Digest) -> bytes:
+        try:
+            with open(self.blob_path(digest), "rb") as file:
+                return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else b""
+        except FileNotFoundError:
+            return b""
+
+    def _has(self, desc: Descriptor) -> bool:
+        try:
+            return os.stat(self.blob_path(desc.digest)).st_size == desc.size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _prepare_put(self, desc: Descriptor) -> bool:
+        """True if the blob is here already; else its directory is."""
+        if self._has(desc):
+            return True
+        with storage_errors(f"write to {self.path}"):
+            self._create()
+            os.makedirs(os.path.dirname(self.blob_path(desc.digest)), exist_ok=True)
+        return False
+
+    def _create(self) -> None:
+        if self._ready:
+            return
+        os.makedirs(self._blobs, exist_ok=True)
+        sweep(self._blobs, older_than=time.time() - _STALE)
+        # The header goes last: where it is, everything is.
+        for name, body in (("index.json", LayoutIndex.empty("").dump()), ("oci-layout", _HEADER)):
+            path = os.path.join(self.path, name)
+            if not os.path.exists(path):
+                write_whole(path, body, durable=self._durable, replace=False)
+        self._ready = True
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # The header is made once and never replaced, so it is what everybody can lock.
+        fd = os.open(os.path.join(self.path, "oci-layout"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _change(self, change: Callable[[LayoutIndex], LayoutIndex]) -> bool:
+        """Replace index.json by what `change` makes of it; False if it makes nothing of it."""
+        with storage_errors(f"write to {self.path}"):
+            self._create()
+            with self._locked():
+                before = self.index()
+                after = change(before)
+                if after is before:
+                    return False
+                self._sync_blobs()
+                path = os.path.join(self.path, "index.json")
+                write_whole(path, after.dump(), durable=self._durable, replace=True)
+                return True
+
+    def _sync_blobs(self) -> None:
+        # A name must not survive a power cut that the blobs it stands for did not.
+        for algorithm in HEX_LENGTH if self._durable else ():
+            with suppress(FileNotFoundError):
+                sync_directory(os.path.join(self._blobs, algorithm))
+
+    def _list(self, desc: Descriptor, change: Callable[[LayoutIndex], LayoutIndex]) -> None:
+        if not self._has(desc):
+            raise NotFound(f"no manifest {desc.digest} in {self.path} to list")
+        if not media.is_manifest(desc.media_type):
+            raise ManifestInvalid(
+                f"{desc.digest} is {desc.media_type!r}: only manifests have names"
+            )
+        self._change(change)
+
+    def _list_referrer(self, desc: Descriptor) -> None:
+        view = self._view(desc)
+        if view is not None and view[0] is not None:
+            self._change(lambda index: index.pinned(desc))
+
+    def _view(self, desc: Descriptor) -> _View | None:
+        if desc.digest not in self._views:
+            found = _view(desc, self._read_small(desc.digest))
+            if found is None:
+                return None  # absent or damaged now; it may come
+            self._views[desc.digest] = found
+        return self._views[desc.digest]
+
+    def _referrers(self, digest: Digest, artifact_type: str) -> list[Descriptor]:
+        found: dict[Digest, Descriptor] = {}
+        seen: set[Digest] = set()
+        pending = self.index().listed()
+        while pending:
+            desc = pending.pop()
+            if desc.digest in seen or (view := self._view(desc)) is None:
+                continue
+            seen.add(desc.digest)
+            subject, shown, below = view
+            pending += below
+            if subject == digest and artifact_type in ("", shown.artifact_type):
+                found[desc.digest] = shown
+        return [d for k, d in sorted(found.items()) if os.path.exists(self.blob_path(k))]
+
+    def _delete(self, ref: str) -> None:
+        gone = os.path.isdir(self.path) and self._change(lambda index: index.without(ref))
+        if is_digest(ref) and (gone or self._probe(Digest.parse(ref)) is not None):
+            with suppress(FileNotFoundError), storage_errors(f"delete {ref}"):
+                os.unlink(self.blob_path(Digest.parse(ref)))
+        elif not gone:
+            raise self._nothing(ref, None)
+
+
+def _view(desc: Descriptor, body: bytes) -> _View | None:
+    try:
+        view: Manifest | Index = parse_manifest(body, desc.media_type)
+    except ManifestInvalid:
+        return None
+    shown = as_referrer(desc, view.kind, dict(view.annotations))
+    below = view.manifests if isinstance(view, Index) else ()
+    return (view.subject.digest if view.subject else None, shown, below)
+
+
+def check_header(body: bytes, where: str) -> None:
+    """ManifestInvalid unless an `oci-layout` file says a version Argosy knows (1.x)."""
+    try:
+        version = str(json.loads(body)["imageLayoutVersion"])
+    except (ValueError, TypeError, KeyError, RecursionError) as e:
+        raise ManifestInvalid(f"oci-layout of {where} cannot be read", why=str(e)) from e
+    if not version.startswith("1."):
+        raise ManifestInvalid(f"{where} is an OCI layout of version {version!r}, not 1.0.0")
