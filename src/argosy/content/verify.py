@@ -1,12 +1,15 @@
-"""Checking bytes against their name while they flow."""
+"""Checking bytes against their name while they flow, and stores for what they should hold."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
-from argosy.concurrency import in_thread
+from argosy.concurrency import gather, in_thread
 from argosy.content.store import Body, BytesBody, Source
-from argosy.errors import DigestMismatch, SizeMismatch
+from argosy.errors import DigestMismatch, NotFound, SizeMismatch
+from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.model.manifest import parse_manifest
 
 _THREAD_FROM = 256 << 10  # a smaller piece hashes faster than a thread is reached
 
@@ -63,3 +66,25 @@ async def read(source: Source, desc: Descriptor) -> bytes:
 
 async def _joined(body: Body) -> bytes:
     return b"".join([bytes(piece) async for piece in body])
+
+
+async def missing(
+    source: Source, desc: Descriptor, *, looks: asyncio.Semaphore | None = None
+) -> Sequence[Descriptor]:
+    """What is not there of a manifest and all below it, read and checked where it should be.
+
+    A manifest that is missing or damaged stands for everything below it. Layers
+    that are fetched from their own URLs need not be there.
+    """
+    looks = looks or asyncio.Semaphore(8)
+    if not media.is_manifest(desc.media_type):
+        async with looks:
+            return () if await source.exists(desc) else (desc,)
+    try:
+        async with looks:
+            view = parse_manifest(await read(source, desc), desc.media_type)
+    except (NotFound, DigestMismatch, SizeMismatch):
+        return (desc,)
+    below = [c for c in view.children if not media.is_nondistributable(c.media_type)]
+    found = await gather(missing(source, child, looks=looks) for child in below)
+    return [absent for group in found for absent in group]
