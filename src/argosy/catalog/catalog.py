@@ -1,0 +1,252 @@
+"""The catalog: every repository's tags, manifests and blob links, read from memory first.
+
+A manifest is readable only when everything it refers to is, so a tag never names
+something incomplete, and who holds a manifest holds all below it: what `copy`
+prunes by. A write is on disk, and seen by every later read, when it returns.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sqlalchemy import Connection
+
+from argosy.catalog import rows
+from argosy.catalog.cache import Cache
+from argosy.catalog.database import Database, open_database
+from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.catalog.rows import ReferrersQuery
+from argosy.errors import InvalidDigest, ManifestInvalid, NotFound, RegistryError
+from argosy.model import media
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+from argosy.model.manifest import Index, parse_manifest
+
+_MANIFEST_MEMORY: Final = 128 << 20
+_BLOBS_KNOWN: Final = 200_000
+
+Key = tuple[str, str]
+
+
+class RepositoryUnknown(NotFound):
+    """There is no repository of that name."""
+
+    code = "repository-unknown"
+
+
+class Catalog:
+    """The metadata of every repository of one server."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._manifests: Cache[Key, StoredManifest] = Cache(
+            _MANIFEST_MEMORY, lambda kept: len(kept.body) + 1024
+        )
+        self._blobs: Cache[Key, int] = Cache(_BLOBS_KNOWN)
+
+    def at_hand(self, name: str, ref: str) -> StoredManifest | None:
+        """The manifest if it is in memory: no waiting, no thread."""
+        return self._manifests.get((name, ref))
+
+    async def manifest(self, name: str, ref: str) -> StoredManifest | None:
+        """The manifest a tag or digest stands for; None if there is none."""
+        return await self._manifests.load(
+            (name, ref), lambda: self._db.read(lambda conn: rows.manifest(conn, name, ref))
+        )
+
+    async def blob_size(self, name: str, digest: Digest) -> int | None:
+        """The size of a blob that may be read through the repository; None if it may not."""
+        key = (name, digest)
+        if (size := self._blobs.get(key)) is not None:
+            return size
+        return await self._blobs.load(
+            key, lambda: self._db.read(lambda conn: rows.blob_size(conn, name, digest))
+        )
+
+    async def link_blob(self, name: str, digest: Digest, size: int) -> None:
+        """Let a blob whose bytes are on disk be read through the repository."""
+        await self._db.write(
+            lambda conn: rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
+        )
+        self._blobs.drop((name, digest))
+
+    async def mount(self, name: str, digest: Digest, source: str | None) -> bool:
+        """Link a blob that `source` (any repository, if None) has; False if it has not."""
+
+        def link(conn: Connection) -> bool:
+            if (size := rows.blob_size(conn, source, digest)) is None:
+                return False
+            rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
+            return True
+
+        done = await self._db.write(link)
+        self._blobs.drop((name, digest))
+        return done
+
+    async def unlink_blob(self, name: str, digest: Digest) -> None:
+        """Take a blob out of the repository; NotFound, or RegistryError while a manifest needs it."""
+
+        def unlink(conn: Connection) -> None:
+            repository = _known(conn, name)
+            if rows.blob_size(conn, name, digest) is not None:
+                _nobody_needs(conn, repository, digest)
+            if not rows.unlink_blob(conn, repository, digest):
+                raise NotFound(f"no blob {digest} in {name}")
+
+        await self._db.write(unlink)
+        self._blobs.drop((name, digest))
+
+    async def put_manifest(self, name: str, new: Incoming, tags: Sequence[str] = ()) -> None:
+        """Keep a manifest and point tags at it, all or nothing.
+
+        RegistryError MANIFEST_BLOB_UNKNOWN or SIZE_INVALID names the children
+        that are not here, or are of another size.
+        """
+
+        def put(conn: Connection) -> None:
+            repository = rows.make_repository(conn, name)
+            _refuse_gaps(name, *rows.missing(conn, repository, new.children))
+            rows.put_manifest(conn, repository, new)
+            rows.set_tags(conn, repository, tags, new.digest)
+
+        await self._db.write(put)
+        self._forget(name, [new.digest, *tags])
+
+    async def tag(self, name: str, digest: Digest, tag: str) -> None:
+        """Point a tag at a manifest that is here; NotFound if it is not."""
+
+        def point(conn: Connection) -> None:
+            repository = _known(conn, name)
+            if not rows.has_manifest(conn, repository, digest):
+                raise NotFound(f"no manifest {digest} in {name} to tag {tag!r}")
+            rows.set_tags(conn, repository, [tag], digest)
+
+        await self._db.write(point)
+        self._forget(name, [tag])
+
+    async def delete_tag(self, name: str, tag: str) -> None:
+        """Forget a tag, only the tag; NotFound if there is none."""
+
+        def remove(conn: Connection) -> None:
+            if not rows.delete_tag(conn, _known(conn, name), tag):
+                raise NotFound(f"no tag {tag!r} in {name}")
+
+        await self._db.write(remove)
+        self._forget(name, [tag])
+
+    async def delete_manifest(self, name: str, digest: Digest) -> None:
+        """Forget a manifest and every tag on it; NotFound, or RegistryError while an index needs it."""
+
+        def remove(conn: Connection) -> list[str]:
+            repository = _known(conn, name)
+            if not rows.has_manifest(conn, repository, digest):
+                raise NotFound(f"no manifest {digest} in {name}")
+            _nobody_needs(conn, repository, digest)
+            return rows.delete_manifest(conn, repository, digest)
+
+        tags = await self._db.write(remove)
+        self._forget(name, [digest, *tags])
+
+    async def tags(self, name: str, last: str, count: int) -> list[str]:
+        """At most `count` tags after `last`; NotFound if there is no such repository."""
+        return await self._db.read(
+            lambda conn: rows.tags_page(conn, _known(conn, name), last, count)
+        )
+
+    async def repositories(self, last: str, count: int) -> list[str]:
+        """At most `count` names of repositories after `last`."""
+        return await self._db.read(lambda conn: rows.repositories_page(conn, last, count))
+
+    async def referrers(self, name: str, query: ReferrersQuery) -> list[Descriptor]:
+        """The manifests about a subject, by digest; none if nobody knows the subject."""
+
+        def find(conn: Connection) -> list[Descriptor]:
+            if (repository := rows.repository(conn, name)) is None:
+                return []
+            listed = rows.referrers(conn, repository, query)
+            return _merged(listed, _from_fallback_tag(conn, repository, name, query), query.count)
+
+        return await self._db.read(find)
+
+    def _forget(self, name: str, refs: Sequence[str]) -> None:
+        for ref in refs:
+            self._manifests.drop((name, ref))
+
+
+@asynccontextmanager
+async def open_catalog(path: str) -> AsyncIterator[Catalog]:
+    """The catalog in the SQLite file at `path`, which is made if need be."""
+    async with open_database(path) as database:
+        yield Catalog(database)
+
+
+def fallback_tag(subject: Digest) -> str:
+    """The tag under which clients keep referrers where the API is missing (Referrers Tag Schema)."""
+    return f"{subject.algorithm[:32]}-{subject.hex[:64]}"
+
+
+def _known(conn: Connection, name: str) -> int:
+    if (found := rows.repository(conn, name)) is None:
+        raise RepositoryUnknown(f"no repository {name}", evidence={"name": name})
+    return found
+
+
+def _nobody_needs(conn: Connection, repository: int, digest: Digest) -> None:
+    if (parent := rows.parent(conn, repository, digest)) is not None:
+        raise RegistryError(
+            f"{digest} cannot be deleted: {parent} needs it",
+            status=405,
+            registry_code="UNSUPPORTED",
+            why="a manifest that can be read must have everything it refers to",
+            remedy=f"delete {parent} first",
+            evidence={"digest": digest, "parent": parent},
+        )
+
+
+def _refuse_gaps(
+    name: str, lacking: Sequence[Descriptor], wrong: Sequence[tuple[Descriptor, int]]
+) -> None:
+    if lacking:
+        raise RegistryError(
+            f"{name} lacks {len(lacking)} of the blobs or manifests referred to",
+            status=404,
+            registry_code="MANIFEST_BLOB_UNKNOWN",
+            remedy="push them first, then the manifest again",
+            evidence={"digests": [str(c.digest) for c in lacking]},
+        )
+    if wrong:
+        child, size = wrong[0]
+        raise RegistryError(
+            f"{child.digest} has {size} bytes; the manifest says {child.size}",
+            status=400,
+            registry_code="SIZE_INVALID",
+            evidence={"digest": child.digest, "size": size, "claimed": child.size},
+        )
+
+
+def _from_fallback_tag(
+    conn: Connection, repository: int, name: str, query: ReferrersQuery
+) -> list[Descriptor]:
+    """What an index under the fallback tag lists and the repository has (spec: Referrers API upgrade)."""
+    held = rows.manifest(conn, name, fallback_tag(query.subject))
+    if held is None or not media.is_index(held.media_type):
+        return []
+    try:
+        view = parse_manifest(held.body, held.media_type)
+    except (ManifestInvalid, InvalidDigest):  # it was checked on its way in
+        return []
+    listed = view.manifests if isinstance(view, Index) else ()
+    return [
+        d
+        for d in listed
+        if d.digest > query.last
+        and query.artifact_type in ("", d.artifact_type)
+        and rows.has_manifest(conn, repository, d.digest)
+    ]
+
+
+def _merged(
+    first: Sequence[Descriptor], second: Sequence[Descriptor], count: int
+) -> list[Descriptor]:
+    by_digest = {d.digest: d for d in (*second, *first)}
+    return [by_digest[digest] for digest in sorted(by_digest)][:count]

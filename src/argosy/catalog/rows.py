@@ -1,0 +1,244 @@
+"""The catalog's statements: each function does one thing on an open connection."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
+
+from argosy.catalog import schema as t
+from argosy.catalog.dialects import upsert
+from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.model import media
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+
+_MANY: Final = 500  # values in one IN clause; databases cap them
+
+
+def repository(conn: Connection, name: str) -> int | None:
+    """The key of a repository, None if there is none of that name."""
+    return conn.execute(select(t.repositories.c.id).where(t.repositories.c.name == name)).scalar()
+
+
+def make_repository(conn: Connection, name: str) -> int:
+    """The key of a repository, which is made if need be."""
+    if (found := repository(conn, name)) is not None:
+        return found
+    made = conn.execute(insert(t.repositories).values(name=name, created_at=t.now()))
+    return int(made.inserted_primary_key[0])  # type: ignore[index]  # None only for bulk inserts
+
+
+def link_blob(conn: Connection, repository_id: int, digest: Digest, size: int) -> None:
+    """Let a blob be read through a repository."""
+    upsert(conn, t.blobs, [{"digest": digest, "size": size, "created_at": t.now()}])
+    row = {"repository_id": repository_id, "digest": digest, "linked_at": t.now()}
+    upsert(conn, t.repository_blobs, [row], update=["linked_at"])
+
+
+def unlink_blob(conn: Connection, repository_id: int, digest: Digest) -> bool:
+    """Take that away; False if it was not there."""
+    links = t.repository_blobs
+    gone = conn.execute(
+        delete(links).where(links.c.repository_id == repository_id, links.c.digest == digest)
+    )
+    return gone.rowcount > 0
+
+
+def blob_size(conn: Connection, name: str | None, digest: Digest) -> int | None:
+    """The size of a blob that can be read through the repository (through any, if None)."""
+    links, blobs, repos = t.repository_blobs, t.blobs, t.repositories
+    found = select(blobs.c.size).join(links, links.c.digest == blobs.c.digest)
+    found = found.where(blobs.c.digest == digest)
+    if name is not None:
+        found = found.join(repos, repos.c.id == links.c.repository_id).where(repos.c.name == name)
+    return conn.execute(found.limit(1)).scalar()
+
+
+def manifest(conn: Connection, name: str, ref: str) -> StoredManifest | None:
+    """The manifest a tag or digest stands for."""
+    m, repos, tags = t.manifests, t.repositories, t.tags
+    found = select(m.c.digest, m.c.media_type, m.c.body).join(
+        repos, repos.c.id == m.c.repository_id
+    )
+    if ":" in ref:
+        found = found.where(repos.c.name == name, m.c.digest == ref)
+    else:
+        same = (tags.c.repository_id == m.c.repository_id) & (tags.c.digest == m.c.digest)
+        found = found.join(tags, same).where(repos.c.name == name, tags.c.name == ref)
+    row = conn.execute(found).one_or_none()
+    if row is None:
+        return None
+    return StoredManifest(
+        digest=Digest(row.digest), media_type=row.media_type, body=bytes(row.body)
+    )
+
+
+def has_manifest(conn: Connection, repository_id: int, digest: Digest) -> bool:
+    """Whether the repository has the manifest."""
+    return bool(_present(conn, t.manifests, repository_id, [digest]))
+
+
+def missing(
+    conn: Connection, repository_id: int, children: Sequence[Descriptor]
+) -> tuple[list[Descriptor], list[tuple[Descriptor, int]]]:
+    """Which children the repository lacks, and which blobs have another size than they claim."""
+    manifests = _present(conn, t.manifests, repository_id, [c.digest for c in children])
+    sizes = _blob_sizes(conn, repository_id, [c.digest for c in children])
+    lacking, wrong = [], []
+    for child in children:
+        size = sizes.get(child.digest)
+        if media.is_manifest(child.media_type) or size is None:
+            size = manifests.get(child.digest)
+        if size is None:
+            lacking.append(child)
+        elif size != child.size:
+            wrong.append((child, size))
+    return lacking, wrong
+
+
+def _present(
+    conn: Connection, table: Any, repository_id: int, digests: Sequence[Digest]
+) -> dict[str, int]:
+    found = select(table.c.digest, table.c.size).where(table.c.repository_id == repository_id)
+    return _in_batches(conn, found, table.c.digest, digests)
+
+
+def _blob_sizes(conn: Connection, repository_id: int, digests: Sequence[Digest]) -> dict[str, int]:
+    links, blobs = t.repository_blobs, t.blobs
+    found = select(blobs.c.digest, blobs.c.size).join(links, links.c.digest == blobs.c.digest)
+    found = found.where(links.c.repository_id == repository_id)
+    return _in_batches(conn, found, blobs.c.digest, digests)
+
+
+def _in_batches(
+    conn: Connection, query: Select[Any], column: Any, digests: Sequence[Digest]
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in _parts(digests, _MANY):
+        found.update((d, size) for d, size in conn.execute(query.where(column.in_(part))))
+    return found
+
+
+def _parts(items: Sequence[Digest], size: int) -> Iterator[Sequence[Digest]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> None:
+    """Keep a manifest whose children are known to be here."""
+    row = {
+        "repository_id": repository_id,
+        "digest": new.digest,
+        "media_type": new.media_type,
+        "size": len(new.body),
+        "body": new.body,
+        "subject": new.subject,
+        "artifact_type": new.artifact_type,
+        "annotations": dict(new.annotations),
+        "pushed_at": t.now(),
+    }
+    upsert(conn, t.manifests, [row], update=["media_type", "pushed_at"])
+    pairs = {"repository_id": repository_id, "parent": new.digest}
+    upsert(conn, t.manifest_children, [{**pairs, "child": c.digest} for c in new.children])
+
+
+def delete_manifest(conn: Connection, repository_id: int, digest: Digest) -> list[str]:
+    """Forget a manifest and every tag on it; the names of those tags."""
+    tags, m, pairs = t.tags, t.manifests, t.manifest_children
+    on_it = select(tags.c.name).where(
+        tags.c.repository_id == repository_id, tags.c.digest == digest
+    )
+    names = list(conn.execute(on_it).scalars())
+    for name in names:
+        delete_tag(conn, repository_id, name)
+    conn.execute(
+        delete(pairs).where(pairs.c.repository_id == repository_id, pairs.c.parent == digest)
+    )
+    conn.execute(delete(m).where(m.c.repository_id == repository_id, m.c.digest == digest))
+    return names
+
+
+def parent(conn: Connection, repository_id: int, child: Digest) -> str | None:
+    """A manifest that needs `child`, None if there is none."""
+    pairs = t.manifest_children
+    found = select(pairs.c.parent).where(
+        pairs.c.repository_id == repository_id, pairs.c.child == child
+    )
+    return conn.execute(found.limit(1)).scalar()
+
+
+def set_tags(conn: Connection, repository_id: int, names: Iterable[str], digest: Digest) -> None:
+    """Point tags at a manifest that is here; what moved is written to the history."""
+    for name in names:
+        now = t.now()
+        key = {"repository_id": repository_id, "name": name}
+        before = _tag(conn, repository_id, name)
+        row = {**key, "digest": digest, "updated_at": now}
+        upsert(conn, t.tags, [row], update=["digest", "updated_at"])
+        if before != digest:
+            conn.execute(insert(t.tag_history).values(**key, digest=digest, at=now))
+
+
+def delete_tag(conn: Connection, repository_id: int, name: str) -> bool:
+    """Forget a tag, only the tag; False if it was not there."""
+    tags = t.tags
+    gone = conn.execute(
+        delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name)
+    )
+    if gone.rowcount:
+        row = {"repository_id": repository_id, "name": name, "digest": None, "at": t.now()}
+        conn.execute(insert(t.tag_history).values(**row))
+    return gone.rowcount > 0
+
+
+def _tag(conn: Connection, repository_id: int, name: str) -> str | None:
+    tags = t.tags
+    found = select(tags.c.digest).where(tags.c.repository_id == repository_id, tags.c.name == name)
+    return conn.execute(found).scalar()
+
+
+def tags_page(conn: Connection, repository_id: int, last: str, count: int) -> list[str]:
+    """At most `count` tags after `last`, in the order of their bytes."""
+    tags = t.tags
+    found = select(tags.c.name).where(tags.c.repository_id == repository_id, tags.c.name > last)
+    return list(conn.execute(found.order_by(tags.c.name).limit(count)).scalars())
+
+
+def repositories_page(conn: Connection, last: str, count: int) -> list[str]:
+    """At most `count` repositories after `last`."""
+    name = t.repositories.c.name
+    return list(conn.execute(select(name).where(name > last).order_by(name).limit(count)).scalars())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferrersQuery:
+    """Which referrers to list: about `subject`, after `last`, at most `count` (+1 to see if more)."""
+
+    subject: Digest
+    artifact_type: str = ""
+    last: str = ""
+    count: int = 1000
+
+
+def referrers(conn: Connection, repository_id: int, query: ReferrersQuery) -> list[Descriptor]:
+    """The manifests whose subject it is, by digest, as a referrers list shows them."""
+    m = t.manifests
+    found = select(m.c.media_type, m.c.digest, m.c.size, m.c.artifact_type, m.c.annotations).where(
+        m.c.repository_id == repository_id,
+        m.c.subject == query.subject,
+        m.c.digest > query.last,
+    )
+    if query.artifact_type:
+        found = found.where(m.c.artifact_type == query.artifact_type)
+    rows = conn.execute(found.order_by(m.c.digest).limit(query.count)).mappings()
+    return [_referrer(row) for row in rows]
+
+
+def _referrer(row: RowMapping) -> Descriptor:
+    return Descriptor(
+        media_type=row["media_type"],
+        digest=Digest(row["digest"]),
+        size=row["size"],
+        artifact_type=row["artifact_type"],
+        annotations=row["annotations"],
+    )
