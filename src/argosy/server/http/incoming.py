@@ -1,0 +1,98 @@
+"""The body of a request that is still on its way."""
+
+from argosy.server.http.bulk import Intake
+from argosy.server.http.framing import ChunkedFraming, Framing, LengthFraming
+from argosy.server.http.heads import Fields
+from argosy.server.http.messages import PIECE, BodyTooLarge, Sink
+from argosy.server.http.rendering import CONTINUE
+from argosy.server.http.wire import Wire
+
+_SMALL = 64 * 1024
+
+
+class IncomingBody:
+    """RequestBody over a wire; what nobody takes, the session skips or cuts off."""
+
+    __slots__ = ("_begun", "_expects", "_wire", "framing", "length")
+
+    def __init__(self, wire: Wire, fields: Fields) -> None:
+        self._wire = wire
+        self._expects = fields.expects
+        self._begun = False
+        self.length: int | None = None if fields.chunked else fields.length
+        self.framing: Framing = ChunkedFraming() if fields.chunked else LengthFraming(fields.length)
+        if fields.chunked or fields.length > len(wire.pending):
+            wire.pause()  # until somebody wants it
+
+    @property
+    def skippable(self) -> bool:
+        """Whether what is left is surely coming, and little enough to read over it."""
+        left = self.framing.remaining if isinstance(self.framing, LengthFraming) else PIECE
+        return left <= _SMALL and not self._expects
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body; BodyTooLarge above `limit` bytes, ClientGone when it breaks off."""
+        if self.length is not None and self.length > limit:
+            raise BodyTooLarge(limit)
+        self._begin()
+        whole = bytearray()
+        view = memoryview(bytearray(min(_SMALL, self.length or _SMALL)))
+        while not self.framing.done:
+            whole += await self._next(view)
+            if len(whole) > limit:
+                raise BodyTooLarge(limit)
+        return bytes(whole)
+
+    async def skip(self) -> None:
+        """Read over what is left of it."""
+        view = memoryview(bytearray(_SMALL))
+        while not self.framing.done:
+            await self._next(view)
+
+    async def into(self, sink: Sink) -> int:
+        """Feed every byte to `sink`, in order, in a worker thread; returns the number of bytes."""
+        self._begin()
+        buffer = self._wire.server.buffers.take()
+        try:
+            if self._wire.secure:
+                return await self._through_loop(sink, buffer)
+            return await self._past_loop(sink, buffer)
+        finally:
+            self._wire.server.buffers.give(buffer)
+
+    async def _past_loop(self, sink: Sink, buffer: bytearray) -> int:
+        wire = self._wire
+        early, wire.pending = wire.pending, b""
+        intake = Intake(self.framing, sink, buffer, early)
+        await wire.carry(intake, out=False)
+        wire.pending = self.framing.rest
+        return intake.moved
+
+    async def _through_loop(self, sink: Sink, buffer: bytearray) -> int:
+        """The same for TLS, which only the loop can decrypt."""
+        view = memoryview(buffer)
+        total = filled = 0
+        while not self.framing.done:
+            filled += len(await self._next(view[filled:]))
+            if filled >= PIECE - _SMALL or self.framing.done:
+                await self._wire.off_loop(sink, view[:filled])
+                total += filled
+                filled = 0
+        return total
+
+    async def _next(self, view: memoryview) -> memoryview:
+        raw = view[: min(len(view), self.framing.want())]
+        count = await self._wire.receive(raw)
+        payload = self.framing.feed(view[:count])
+        if self.framing.done and self.framing.rest:
+            self._wire.pending = self.framing.rest + self._wire.pending
+        return view[:payload]
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RuntimeError("the body of a request can be taken only once")
+        self._begun = True
+        if self._expects:
+            self._expects = False
+            if not self._wire.pending:
+                self._wire.write(CONTINUE)
