@@ -13,6 +13,24 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
+async def in_thread_to_end(
+    function: Callable[[], T], abort: Callable[[], object] = lambda: None
+) -> T:
+    """As `in_thread`, but a cancelled caller is held until the thread has ended.
+
+    For work whose traces (mounts, half-written trees) are cleaned up afterwards.
+    `abort` tells the thread to end early; it is called in the loop's thread.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, function)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        abort()
+        await asyncio.wait([work])
+        work.exception()  # retrieved, so that nobody warns about it
+        raise
+
+
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
     """The first leaf of a group that is not a mere cancellation: the error to tell the user."""
     leaves = list(_leaves(group))
