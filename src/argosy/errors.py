@@ -11,6 +11,7 @@
     │   ├── DigestMismatch         5  expected and actual digest differ
     │   ├── SizeMismatch           5  expected and actual size differ
     │   ├── ManifestInvalid           a manifest or index cannot be read
+    │   ├── ArchiveInvalid         5  an archive file is damaged or no image archive
     │   └── UnsafeLayer            5  a layer tries to leave its root
     ├── NotFound                   4  nothing has that name
     │   └── NoMatchingPlatform     4  the image lacks the platform
@@ -171,6 +172,13 @@ class ManifestInvalid(ContentError):
     """A manifest or index cannot be read."""
 
     code = "manifest-invalid"
+
+
+class ArchiveInvalid(ContentError):
+    """An archive file is damaged, or holds no image."""
+
+    code = "archive-invalid"
+    exit_code = 5
 
 
 class UnsafeLayer(ContentError):

@@ -20,6 +20,7 @@ DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzi
 
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_LAYER_PREFIXES = (OCI_LAYER, OCI_NONDIST_PREFIX, "application/vnd.docker.image.rootfs.")
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 ACCEPT = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 
@@ -41,6 +42,11 @@ def is_manifest(media_type: str) -> bool:
 def is_index(media_type: str) -> bool:
     """Whether it names an OCI index or a Docker manifest list."""
     return media_type in INDEXES
+
+
+def is_layer(media_type: str) -> bool:
+    """Whether it names a layer of files: a tar, packed or not, of either family."""
+    return media_type.startswith(_LAYER_PREFIXES)
 
 
 def is_nondistributable(media_type: str) -> bool:

@@ -18,23 +18,26 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from argosy.concurrency import in_thread
-from argosy.content.memory import as_referrer
 from argosy.content.store import Body
 from argosy.errors import ManifestInvalid, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest, is_digest
-from argosy.model.manifest import MAX_MANIFEST, Index, Manifest, dump, parse_manifest
+from argosy.model.manifest import dump
 from argosy.stores.incoming import receive, sweep, sync_directory, write_whole
-from argosy.stores.layout_index import LayoutIndex
+from argosy.stores.layout_index import (
+    LARGEST_MANIFEST,
+    LayoutIndex,
+    ManifestView,
+    describe,
+    find_referrers,
+    view_manifest,
+)
 from argosy.stores.local_file import FilePieces, open_range, storage_errors
 
 _HEADER_MAX = 4096  # bytes
 _HEADER = dump({"imageLayoutVersion": "1.0.0"})
 _STALE = 3600.0  # seconds without a byte after which an unfinished blob belongs to nobody
-_LARGEST = 4 * MAX_MANIFEST  # a blob above this is not looked at as a manifest
-
-_View = tuple[Digest | None, Descriptor, tuple[Descriptor, ...]]  # subject, as referrer, below
 
 
 class OCILayout:
@@ -49,7 +52,7 @@ class OCILayout:
         self._durable = durable
         self._ready = False
         self._cached: tuple[tuple[int, int, int], LayoutIndex] | None = None
-        self._views: dict[Digest, _View | None] = {}
+        self._views: dict[Digest, ManifestView | None] = {}
 
     # Source
 
@@ -151,19 +154,14 @@ class OCILayout:
         return NotFound(f"no image {ref!r} in {self.path}", why=why)
 
     def _probe(self, digest: Digest) -> Descriptor | None:
-        body = self._read_small(digest)
-        try:
-            view = parse_manifest(body) if body else None
-        except ManifestInvalid:
-            return None  # it is a blob, but no manifest
-        if view is None:
-            return None
-        return Descriptor(media_type=view.media_type, digest=digest, size=len(body))
+        body = self.read_small(digest)
+        return describe(digest, body) if body else None
 
-    def _read_small(self, digest: Digest) -> bytes:
+    def read_small(self, digest: Digest) -> bytes:
+        """The bytes of a blob that may be a manifest (blocking); none if it is absent or too large."""
         try:
             with open(self.blob_path(digest), "rb") as file:
-                return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else b""
+                return file.read() if os.fstat(file.fileno()).st_size <= LARGEST_MANIFEST else b""
         except FileNotFoundError:
             return b""
 
@@ -235,31 +233,18 @@ class OCILayout:
 
     def _list_referrer(self, desc: Descriptor) -> None:
         view = self._view(desc)
-        if view is not None and view[0] is not None:
+        if view is not None and view.subject is not None:
             self._change(lambda index: index.pinned(desc))
 
-    def _view(self, desc: Descriptor) -> _View | None:
+    def _view(self, desc: Descriptor) -> ManifestView | None:
+        if not os.path.exists(self.blob_path(desc.digest)):
+            return None
         if desc.digest not in self._views:
-            found = _view(desc, self._read_small(desc.digest))
-            if found is None:
-                return None  # absent or damaged now; it may come
-            self._views[desc.digest] = found
+            self._views[desc.digest] = view_manifest(desc, self.read_small(desc.digest))
         return self._views[desc.digest]
 
     def _referrers(self, digest: Digest, artifact_type: str) -> list[Descriptor]:
-        found: dict[Digest, Descriptor] = {}
-        seen: set[Digest] = set()
-        pending = self.index().listed()
-        while pending:
-            desc = pending.pop()
-            if desc.digest in seen or (view := self._view(desc)) is None:
-                continue
-            seen.add(desc.digest)
-            subject, shown, below = view
-            pending += below
-            if subject == digest and artifact_type in ("", shown.artifact_type):
-                found[desc.digest] = shown
-        return [d for k, d in sorted(found.items()) if os.path.exists(self.blob_path(k))]
+        return find_referrers(self.index().listed(), digest, artifact_type, self._view)
 
     def _delete(self, ref: str) -> None:
         gone = os.path.isdir(self.path) and self._change(lambda index: index.without(ref))
@@ -268,16 +253,6 @@ class OCILayout:
                 os.unlink(self.blob_path(Digest.parse(ref)))
         elif not gone:
             raise self._nothing(ref, None)
-
-
-def _view(desc: Descriptor, body: bytes) -> _View | None:
-    try:
-        view: Manifest | Index = parse_manifest(body, desc.media_type)
-    except ManifestInvalid:
-        return None
-    shown = as_referrer(desc, view.kind, dict(view.annotations))
-    below = view.manifests if isinstance(view, Index) else ()
-    return (view.subject.digest if view.subject else None, shown, below)
 
 
 def check_header(body: bytes, where: str) -> None:

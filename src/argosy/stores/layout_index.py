@@ -6,15 +6,19 @@ that docker save and containerd write, is understood as well and goes before it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
+from argosy.content.memory import as_referrer
 from argosy.errors import InvalidReference, ManifestInvalid, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest, is_digest
-from argosy.model.manifest import dump
+from argosy.model.manifest import MAX_MANIFEST, Index, dump, parse_manifest
 from argosy.model.reference import Reference
+
+LARGEST_MANIFEST = 4 * MAX_MANIFEST  # bytes; a larger blob is not looked at as a manifest
 
 _Entry = dict[str, Any]
 
@@ -119,6 +123,10 @@ class LayoutIndex:
         """The same entries in an order that does not depend on when they came: named first, by name."""
         return self._with(sorted(self._entries, key=_order))
 
+    def with_full_names(self) -> "LayoutIndex":
+        """The index as `docker load` reads it: full names, with the tag as the short one."""
+        return self._with([_with_full_name(e) if _name(e) else e for e in self._entries])
+
     def _with(self, entries: Sequence[_Entry]) -> "LayoutIndex":
         return LayoutIndex({**self._value, "manifests": list(entries)}, self._where)
 
@@ -162,6 +170,12 @@ def _full_name(ref: str) -> str:
     return f"{reference.locator}:{reference.tag or 'latest'}"
 
 
+def _with_full_name(entry: _Entry) -> _Entry:
+    full = _full_name(_name(entry))
+    named = {media.IMAGE_NAME: full, media.REF_NAME: full.rpartition(":")[2]}
+    return {**entry, "annotations": {**entry["annotations"], **named}}
+
+
 def _descriptor(entry: _Entry) -> Descriptor:
     own = {
         k: v
@@ -175,3 +189,53 @@ def _entry(desc: Descriptor) -> _Entry:
     value = desc.to_json()
     value.pop("data", None)
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestView:
+    """What a layout needs to know of a manifest to answer for referrers."""
+
+    subject: Digest | None
+    shown: Descriptor
+    below: tuple[Descriptor, ...]
+
+
+def view_manifest(desc: Descriptor, body: bytes) -> ManifestView | None:
+    """The view of a manifest's bytes; None if they are no manifest."""
+    try:
+        view = parse_manifest(body, desc.media_type)
+    except ManifestInvalid:
+        return None
+    shown = as_referrer(desc, view.kind, dict(view.annotations))
+    below = view.manifests if isinstance(view, Index) else ()
+    return ManifestView(view.subject.digest if view.subject else None, shown, below)
+
+
+def describe(digest: Digest, body: bytes) -> Descriptor | None:
+    """The descriptor of a manifest of which only digest and bytes are known; None if it is none."""
+    try:
+        view = parse_manifest(body)
+    except ManifestInvalid:
+        return None  # it is a blob, but no manifest
+    return Descriptor(media_type=view.media_type, digest=digest, size=len(body))
+
+
+def find_referrers(
+    listed: Iterable[Descriptor],
+    digest: Digest,
+    artifact_type: str,
+    look: Callable[[Descriptor], ManifestView | None],
+) -> list[Descriptor]:
+    """The manifests listed, or below a listed index, whose subject is `digest`; by digest."""
+    found: dict[Digest, Descriptor] = {}
+    seen: set[Digest] = set()
+    pending = list(listed)
+    while pending:
+        desc = pending.pop()
+        if desc.digest in seen or (view := look(desc)) is None:
+            continue
+        seen.add(desc.digest)
+        pending += view.below
+        if view.subject == digest and artifact_type in ("", view.shown.artifact_type):
+            found[desc.digest] = view.shown
+    return [found[key] for key in sorted(found)]
