@@ -36,6 +36,7 @@ class TarMembers:
     def scan(cls, file: BinaryIO, where: str) -> Self:
         """Read the headers, not the data (blocking); ArchiveInvalid if it is damaged or cut short."""
         found = cls(where)
+        file.seek(0)
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for count, member in enumerate(tar):
