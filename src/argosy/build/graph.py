@@ -88,6 +88,7 @@ class Mount:
     target: str
     source: str = ""
     readonly: bool = False
+    size: int = 0  # of a tmpfs, bytes; 0 is no limit of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,10 @@ class Work:
     images: Store  # blobs and manifests of this machine; layers are unpacked from here
     report: Report = silent
     log: Output = _discard  # what the step that runs prints; the solver binds it to the step
+    cache_mounts: str = ""  # directory of what RUN --mount=type=cache keeps
+    secrets: Mapping[str, Callable[[], bytes]] = field(
+        default_factory=dict
+    )  # by id, read when used
 
 
 @dataclass(frozen=True, slots=True)

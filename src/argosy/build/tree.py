@@ -1,0 +1,393 @@
+"""A directory tree that COPY takes from: find what patterns mean, walk it, name its content.
+
+The tree is read in place and never left: symbolic links on the way to a source are
+resolved inside the root, and everything below is opened by directory file descriptor
+without following links, so a link that is swapped in during the walk cannot lead out.
+
+Names are text as the os module gives it (surrogateescape), so any bytes will do.
+"""
+
+import hashlib
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from argosy.errors import BuildError
+from argosy.model.digest import Digest
+
+_MAX_LINKS = 255
+_PIECE = 1 << 20
+_WILD = re.compile(r"[*?\[\\]")
+# What a copy keeps; other namespaces (SELinux, overlay's own) belong to the machine.
+_XATTRS = ("user.", "security.capability")
+_OVERLAY = "user.overlay."
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a fifo that took a file's place must not hang.
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+FileDigest = Callable[[int, str, os.stat_result], bytes]
+
+
+class Ignore(Protocol):
+    """What a .dockerignore or --exclude says about paths (see dockerfile.ignore.Matcher)."""
+
+    def ignores(self, path: str) -> bool:
+        """Whether the path is left out, by itself or because of a directory above it."""
+        ...
+
+    def may_skip(self, directory: str) -> bool:
+        """Whether nothing below an ignored directory can be kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A source that a pattern stands for: `path` as matched; `real` with symbolic links resolved."""
+
+    path: str
+    real: str
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One thing met on a walk; `dir_fd` and `name` open it while the walk stands there."""
+
+    path: str  # relative to the source; `` is the source itself
+    dir_fd: int
+    name: str
+    stat: os.stat_result
+
+    @property
+    def kind(self) -> int:
+        """The file type bits of the mode."""
+        return stat.S_IFMT(self.stat.st_mode)
+
+    @property
+    def stamp(self) -> bytes:
+        """What changes when a file does; a directory's times change with files that do not count."""
+        s = self.stat
+        times = () if self.kind == stat.S_IFDIR else (s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+        return b"%s\0%s\0" % (os.fsencode(self.path), repr((s.st_ino, *times)).encode())
+
+
+class Stop:
+    """Tells a thread that works on files to give up: `check` raises once `set` was called."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+
+    def set(self) -> None:
+        """Ask it to end."""
+        self._flag.set()
+
+    def check(self) -> None:
+        """Raise InterruptedError if it was asked to end."""
+        if self._flag.is_set():
+            raise InterruptedError
+
+
+def resolve(root: str, path: str, *, last: bool = True) -> str:
+    """`path` inside `root` with symbolic links resolved as chroot would; relative, `` is the root.
+
+    What does not exist stays as written. With `last` off a link at the very end stays.
+    """
+    pending = _parts(path)[::-1]
+    done: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            del done[-1:]
+            continue
+        done.append(part)
+        if not pending and not last:
+            break
+        try:
+            target = os.readlink(os.path.join(root, *done))
+        except OSError:  # no link, or nothing there
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise BuildError(f"{path}: too many symbolic links", why="they lead in a circle")
+        done = [] if target.startswith("/") else done[:-1]
+        pending += _parts(target)[::-1]
+    return "/".join(done)
+
+
+def _parts(path: str) -> list[str]:
+    return [p for p in path.split("/") if p not in ("", ".")]
+
+
+@contextmanager
+def opened(root: str, path: str) -> Iterator[int]:
+    """A descriptor of directory `path` (resolved, relative) below `root`; follows no links."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in _parts(path):
+            below = os.open(part, DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@dataclass(slots=True, eq=False)
+class Tree:
+    """A root, with what is to be left out of it."""
+
+    root: str
+    ignore: Ignore | None = None
+    what: str = "the build context"
+    file_digest: FileDigest | None = None
+    _digests: dict[tuple[str, str, bool], Digest] = field(default_factory=dict)
+    _stamps: dict[tuple[str, str, bool], bytes] = field(default_factory=dict)
+
+    def find(self, pattern: str) -> list[Found]:
+        """What a source pattern (Go's filepath.Match, no `**`) stands for, sorted.
+
+        BuildError if a pattern without wildcards stands for nothing; with them it may.
+        """
+        if not _WILD.search(pattern):
+            return [self._found("/".join(p for p in _parts(pattern) if p != ".."))]
+        paths = [""]
+        for part in _parts(pattern):
+            paths = list(self._matching(paths, part))
+        return [self._found(p) for p in sorted(paths) if not self._ignored(p)]
+
+    def _matching(self, directories: list[str], part: str) -> Iterator[str]:
+        if not _WILD.search(part):
+            for path in directories:
+                below = f"{path}/{part}" if path else part
+                if os.path.lexists(os.path.join(self.root, resolve(self.root, below, last=False))):
+                    yield below
+            return
+        expression = match_expression(part)
+        for path in directories:
+            real = os.path.join(self.root, resolve(self.root, path))
+            with suppress(NotADirectoryError, FileNotFoundError):
+                for name in os.listdir(real):
+                    if expression.fullmatch(name):
+                        yield f"{path}/{name}" if path else name
+
+    def _found(self, path: str) -> Found:
+        real = resolve(self.root, path)
+        if not os.path.lexists(os.path.join(self.root, real)):
+            raise BuildError(
+                f"/{path} is not in {self.what}",
+                why=f"there is no such file or directory in {self.root}",
+                remedy="check the path: it is relative to the root of the context or stage",
+            )
+        if self._ignored(path) and not self._keeps_below(path):
+            raise BuildError(
+                f"/{path} is not in {self.what}",
+                why="the ignore file (.dockerignore) leaves it out",
+                remedy=f"add the line !{path} to the ignore file, or copy something else",
+            )
+        return Found(path, real)
+
+    def _ignored(self, path: str) -> bool:
+        return self.ignore is not None and bool(path) and self.ignore.ignores(path)
+
+    def _keeps_below(self, path: str) -> bool:
+        return self.ignore is not None and not self.ignore.may_skip(path)
+
+    def walk(self, found: Found, exclude: Ignore | None = None) -> Generator[Entry, None, None]:
+        """Everything of a source, parents before children, sorted by name at each level.
+
+        A directory that is left out shows up only if something below it is kept.
+        Sockets are left out.
+        """
+        parent, _, name = found.real.rpartition("/")
+        left_out = _LeftOut(self.ignore, found.real, exclude)
+        with opened(self.root, parent) as fd:
+            status = os.stat(name or ".", dir_fd=fd, follow_symlinks=False)
+            top = Entry("", fd, name or ".", status)
+            yield top
+            if top.kind == stat.S_IFDIR:
+                yield from _walk_below(top, left_out)
+
+    def digest(self, choice: "Choice", stop: Stop) -> Digest:
+        """A name for the content of a choice: paths, types, modes, links, xattrs, bytes.
+
+        Times do not count; owners only if asked. Remembered for this tree's life.
+        """
+        if (known := self._digests.get(choice.key)) is not None:
+            return known
+        state, stamp = hashlib.sha256(), hashlib.sha256()
+        read = self.file_digest or read_digest
+        for found in self.find(choice.pattern):
+            state.update(b"source\0" + os.fsencode(os.path.basename(found.path)) + b"\0")
+            for entry in self.walk(found, choice.exclude):
+                stop.check()
+                state.update(_header(entry, owners=choice.owners))
+                if entry.kind == stat.S_IFREG:
+                    state.update(read(entry.dir_fd, entry.name, entry.stat))
+                stamp.update(entry.stamp)
+        self._digests[choice.key] = Digest.from_hash(state)
+        self._stamps[choice.key] = stamp.digest()
+        return self._digests[choice.key]
+
+    def stayed(self, choice: "Choice", stamp: bytes) -> bool:
+        """Whether a later walk with this stamp met what `digest` had met; True if it never looked."""
+        return self._stamps.get(choice.key, stamp) == stamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What is taken of a tree: a source pattern, less what is excluded; with owners or without."""
+
+    pattern: str
+    exclude: Ignore | None = None
+    owners: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """Equal choices have equal keys."""
+        rules = getattr(self.exclude, "patterns", self.exclude)
+        return self.pattern, repr(rules), self.owners
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """The ignore file (by paths of the tree) and --exclude (by paths of the source) as one."""
+
+    ignore: Ignore | None
+    prefix: str
+    exclude: Ignore | None
+
+    def says(self, path: str) -> tuple[bool, bool]:
+        """Whether the path is left out, and whether all below it is too."""
+        whole = f"{self.prefix}/{path}" if self.prefix else path
+        out = skip = False
+        for rules, name in ((self.ignore, whole), (self.exclude, path)):
+            if rules is not None and rules.ignores(name):
+                out = True
+                skip = skip or rules.may_skip(name)
+        return out, skip
+
+
+def _walk_below(parent: Entry, left_out: _LeftOut) -> Iterator[Entry]:
+    fd = os.open(parent.name, DIRECTORY, dir_fd=parent.dir_fd)
+    try:
+        with os.scandir(fd) as listing:
+            found = sorted((e.name, e.stat(follow_symlinks=False)) for e in listing)
+        for name, status in found:
+            entry = Entry(f"{parent.path}/{name}" if parent.path else name, fd, name, status)
+            out, skip = left_out.says(entry.path)
+            if skip or entry.kind == stat.S_IFSOCK:
+                continue
+            below = _walk_below(entry, left_out) if entry.kind == stat.S_IFDIR else iter(())
+            if out:
+                first = next(below, None)
+                if first is None:
+                    continue
+                yield entry
+                yield first
+            else:
+                yield entry
+            yield from below
+    finally:
+        os.close(fd)
+
+
+def _header(entry: Entry, *, owners: bool) -> bytes:
+    status = entry.stat
+    fields = [os.fsencode(entry.path), b"%o" % status.st_mode]
+    if owners:
+        fields.append(b"%d:%d" % (status.st_uid, status.st_gid))
+    if entry.kind == stat.S_IFLNK:
+        fields.append(os.fsencode(os.readlink(entry.name, dir_fd=entry.dir_fd)))
+    elif entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
+        fields.append(b"%d" % status.st_rdev)
+    for name, value in xattrs(entry):
+        fields += [os.fsencode(name), value]
+    return b"".join(b"%d\0%s" % (len(f), f) for f in fields) + b"\n"
+
+
+def xattrs(entry: Entry) -> list[tuple[str, bytes]]:
+    """The extended attributes that a copy keeps, sorted; of files and directories only."""
+    if entry.kind not in (stat.S_IFREG, stat.S_IFDIR):
+        return []
+    path = f"/proc/self/fd/{entry.dir_fd}/{entry.name}"
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:  # the file system has none
+        return []
+    kept = [n for n in sorted(names) if n.startswith(_XATTRS) and not n.startswith(_OVERLAY)]
+    return [(n, os.getxattr(path, n, follow_symlinks=False)) for n in kept]
+
+
+def read_digest(dir_fd: int, name: str, _status: os.stat_result) -> bytes:
+    """SHA-256 of a file's bytes."""
+    fd = os.open(name, FILE, dir_fd=dir_fd)
+    try:
+        piece = os.read(fd, _PIECE)
+        state = hashlib.sha256(piece)
+        while len(piece := os.read(fd, _PIECE)) > 0:
+            state.update(piece)
+    finally:
+        os.close(fd)
+    return state.digest()
+
+
+def match_expression(pattern: str) -> re.Pattern[str]:
+    """One path element of Go's filepath.Match as a regular expression; BuildError if it is malformed."""
+    parts: list[str] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "*":
+            parts.append("[^/]*")
+        elif char == "?":
+            parts.append("[^/]")
+        elif char == "[":
+            part, at = _class(pattern, at)
+            parts.append(part)
+        elif char == "\\":
+            char, at = _escaped(pattern, at - 1)
+            parts.append(re.escape(char))
+        else:
+            parts.append(re.escape(char))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _class(pattern: str, at: int) -> tuple[str, int]:
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[str] = []
+    while True:
+        if at >= len(pattern):
+            raise _malformed(pattern, "a [ is not closed")
+        if pattern[at] == "]" and ranges:
+            break
+        low, at = _escaped(pattern, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _escaped(pattern, at + 1)
+        if low > high:
+            raise _malformed(pattern, f"the range {low}-{high} is empty")
+        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
+    return f"[{'^' if negated else ''}{''.join(ranges)}]", at + 1
+
+
+def _escaped(pattern: str, at: int) -> tuple[str, int]:
+    at += pattern.startswith("\\", at)
+    if at >= len(pattern):
+        raise _malformed(pattern, "it ends too early")
+    return pattern[at], at + 1
+
+
+def _malformed(pattern: str, why: str) -> BuildError:
+    return BuildError(
+        f"{pattern!r} is not a pattern",
+        why=why,
+        remedy="escape characters that stand for themselves with a backslash",
+    )
