@@ -20,7 +20,9 @@ HELP = (
 def arguments(parser: Parser) -> None:
     """The words of `inspect`."""
     parser.add_argument(
-        "image", metavar="IMAGE", help="a reference, oci:…, oci-archive:…, docker-archive:…, local:…"
+        "image",
+        metavar="IMAGE",
+        help="a reference, oci:…, oci-archive:…, docker-archive:…, local:…",
     )
     parser.add_argument("--raw", action="store_true", help="the manifest's own bytes")
     parser.add_argument(

@@ -32,9 +32,7 @@ async def run(args: argparse.Namespace) -> int:
     async with Session(args) as session:
         for ref, name in await _names(session, args):
             source = f"oci-archive:{args.input}" + (f":{ref}" if ref else "")
-            what = Transfer(
-                source=source, destination=LOCAL + name, platforms=args.platforms
-            )
+            what = Transfer(source=source, destination=LOCAL + name, platforms=args.platforms)
             results.append({"name": name, "digest": str((await move(session, what)).digest)})
     if args.json:
         from argosy.cli.terminal.table import print_json

@@ -61,12 +61,14 @@ async def _suggest(error: ArgosyError, source: Source, image: str, ref: str) -> 
     near = await nearest(source, ref)
     if near:
         error.evidence["nearest"] = near
-        error.remedy = f"did you mean {' or '.join(near)}? `argosy tags {_repository(image)}` lists all"
+        error.remedy = (
+            f"did you mean {' or '.join(near)}? `argosy tags {_repository(image)}` lists all"
+        )
 
 
 async def nearest(source: Source, ref: str) -> list[str]:
     """The tags most like `ref`; none if the source cannot say, or not in time."""
-    if not isinstance(source, ListsTags) or ":" in ref and "/" not in ref:
+    if not isinstance(source, ListsTags) or (":" in ref and "/" not in ref):
         return []
     import difflib
 

@@ -174,9 +174,7 @@ def add_tls(parser: "Parser", *, ends: Sequence[str] = ()) -> None:
     group.add_argument(
         "--insecure", "-k", action=Switch, default=False, help="the same as --tls-verify=false"
     )
-    group.add_argument(
-        "--plain-http", action=Switch, default=False, help="speak HTTP without TLS"
-    )
+    group.add_argument("--plain-http", action=Switch, default=False, help="speak HTTP without TLS")
     for end in ends:
         group.add_argument(
             f"--{end}-tls-verify",

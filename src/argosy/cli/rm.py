@@ -57,6 +57,7 @@ def _named(image: str) -> str:
         named = bool(where.ref)
     if not named:
         raise UsageError(
-            f"{image} names neither a tag nor a digest", remedy=f"write {image}:TAG or {image}@DIGEST"
+            f"{image} names neither a tag nor a digest",
+            remedy=f"write {image}:TAG or {image}@DIGEST",
         )
     return image

@@ -44,7 +44,7 @@ class Session:
         self.settings = settings_of(args)
         self.report: Report = silent
         self._stack = AsyncExitStack()
-        self._clients: dict[str, Client] = {}
+        self._clients: dict[str | None, Client] = {}
 
     async def __aenter__(self) -> Self:
         if hasattr(self._args, "progress"):
@@ -65,12 +65,14 @@ class Session:
 
     async def client(self, end: str = "") -> "Client":
         """The registry client, with the TLS flags of an end (`src`, `dest`) of a copy, if given."""
-        if end not in self._clients:
-            from argosy.cli.access import client
+        from argosy.cli.access import client, tls_mode
 
+        # One client for both ends where it can be: it mounts blobs between repositories.
+        mode = tls_mode(self._args, end)
+        if mode not in self._clients:
             made = client(self._args, self.settings, self.report, end)
-            self._clients[end] = await self._stack.enter_async_context(made)
-        return self._clients[end]
+            self._clients[mode] = await self._stack.enter_async_context(made)
+        return self._clients[mode]
 
     async def repository(self, reference: Reference) -> Store:
         """A repository of a registry."""

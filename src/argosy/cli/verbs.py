@@ -36,6 +36,7 @@ _TABLE = {
         ("tags", "tags", "List the tags of a repository"),
         ("repos", "repos", "List the repositories of a registry"),
         ("tag", "tag", "Give an image more tags"),
+        ("run", "run", "Run a command in an image, of any platform this machine can run"),
         ("rm", "rm", "Delete a tag, or a manifest by digest"),
         ("index create", "index", "Make a multi-platform index from images and indexes"),
     ),
@@ -54,6 +55,9 @@ _TABLE = {
 VERBS = tuple(
     Verb(name, module, text, group) for group, rows in _TABLE.items() for name, module, text in rows
 )
+
+# Completion scripts ask it; people do not.
+_HIDDEN = {"__complete": Verb("__complete", "candidates", "", "")}
 
 # What users of docker, buildx, skopeo, crane and oras type, and what it means here.
 ALIASES = {
@@ -88,7 +92,7 @@ class Call:
 
 def find(words: Sequence[str]) -> Call | None:
     """The verb the first words name, aliases replaced; None if they name none."""
-    by_name = {verb.name: verb for verb in VERBS}
+    by_name = {**{verb.name: verb for verb in VERBS}, **_HIDDEN}
     for count in range(min(_LONGEST, len(words)), 0, -1):
         head, rest = " ".join(words[:count]), list(words[count:])
         if head in ALIASES:

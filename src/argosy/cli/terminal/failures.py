@@ -46,39 +46,19 @@ def tell(error: ArgosyError, *, as_json: bool = False) -> None:
 
 
 def words(error: ArgosyError) -> str:
-    """An error in words: what failed, the place or the output, why, and what to do."""
-    lines = [f"argosy: error: {_place(error)}{error.summary}"]
-    lines += [f"{_INDENT} {line}" for line in _shown(error)]
+    """An error in words: what failed, the output, why, and what to do."""
+    if isinstance(error, DockerfileError):
+        from argosy.build.dockerfile.render import render
+
+        return f"argosy: {render(error)}"
+    lines = [f"argosy: error: {error.summary}"]
+    if isinstance(error, StepFailed):
+        lines += [f"{_INDENT} | {line}" for line in error.output.rstrip("\n").splitlines()]
     if error.why:
         lines.append(f"{_INDENT} why: {_continued(error.why)}")
     if error.remedy:
         lines.append(f"{_INDENT} do:  {_continued(error.remedy)}")
     return "\n".join(lines)
-
-
-def _place(error: ArgosyError) -> str:
-    if isinstance(error, DockerfileError):
-        return f"{error.file}:{error.line}: " if error.line else f"{error.file}: "
-    return ""
-
-
-def _shown(error: ArgosyError) -> list[str]:
-    if isinstance(error, DockerfileError) and error.source:
-        return _excerpt(error)
-    if isinstance(error, StepFailed) and error.output:
-        return [f"| {line}" for line in error.output.rstrip("\n").splitlines()]
-    return []
-
-
-def _excerpt(error: DockerfileError) -> list[str]:
-    """The source lines with their numbers; a single line gets a mark below it."""
-    lines = error.source.rstrip("\n").splitlines()
-    width = len(str(error.line + len(lines)))
-    shown = [f"{error.line + n:>{width}} | {line}" for n, line in enumerate(lines)]
-    if len(lines) == 1:
-        blank = len(lines[0]) - len(lines[0].lstrip())
-        shown.append(f"{'':{width}} | {' ' * blank}{'^' * max(1, len(lines[0].strip()))}")
-    return shown
 
 
 def _continued(text: str) -> str:

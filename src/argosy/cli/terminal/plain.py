@@ -1,8 +1,8 @@
 """Plain progress: lines as BuildKit writes them, for logs and pipes.
 
-    #7 [build 2/5] RUN make
-    #7 0.42 gcc -c main.c
-    #7 DONE 1.2s
+#7 [build 2/5] RUN make
+#7 0.42 gcc -c main.c
+#7 DONE 1.2s
 """
 
 import threading
@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
-from argosy.cli.terminal.progress import Board, Clock, Line
+from argosy.cli.terminal.progress import Board, Clock, Line, is_transfer
 from argosy.cli.terminal.units import human_size, human_time
 from argosy.observe import Event
 
@@ -53,7 +53,7 @@ class Plain:
         with self._lock:
             new = event.key not in self._board.lines
             line = self._board.take(event)
-            if new:
+            if new and not is_transfer(event):
                 self._say(line, line.name)
             self._tell(event, line)
 
@@ -70,7 +70,11 @@ class Plain:
             if line.partial:
                 self._output(line, "\n")
             took = human_time(line.took(self._board.clock()))
-            self._say(line, _ENDS[event.kind].format(time=took, text=event.text))
+            end = _ENDS[event.kind].format(time=took, text=event.text)
+            if is_transfer(event):  # one line each: there are many, and they say little
+                size = f" {human_size(line.total)}" if line.total is not None else ""
+                end = f"{line.name}{size} {end}"
+            self._say(line, end, apart=not is_transfer(event))
             self._flush()
 
     def _output(self, line: Line, text: str) -> None:
@@ -84,12 +88,13 @@ class Plain:
             return
         self._told[line.number] = now
         whole = f" / {human_size(line.total)}" if line.total else ""
-        self._say(line, f"{human_size(line.current)}{whole} {human_time(line.took(now))}")
+        done = f"{human_size(line.current)}{whole} {human_time(line.took(now))}"
+        self._say(line, f"{line.name} {done}", apart=False)
         self._flush()
 
-    def _say(self, line: Line, text: str) -> None:
+    def _say(self, line: Line, text: str, *, apart: bool = True) -> None:
         with suppress(OSError, ValueError):  # a reader that left is no error
-            if self._current not in (0, line.number):
+            if apart and self._current not in (0, line.number):
                 self._stream.write("\n")
             self._current = line.number
             self._stream.write(f"#{line.number} {text}\n")

@@ -120,9 +120,14 @@ class Board:
 
 def title(event: Event) -> str:
     """How an event's key is called: a step by its own name, a transfer by kind and short digest."""
-    if ":" in event.key and event.key.partition(":")[0] in ("sha256", "sha512"):
+    if is_transfer(event):
         return f"{_kind(event.name)} {event.key.partition(':')[2][:12]}"
     return event.name or event.key
+
+
+def is_transfer(event: Event) -> bool:
+    """Whether the event is about bytes that move: a digest, named by its media type."""
+    return event.key.startswith(("sha256:", "sha512:")) and "/" in event.name.partition(" ")[0]
 
 
 def _kind(media_type: str) -> str:

@@ -4,7 +4,7 @@ Fields as in BuildKit's client/graph.go: vertexes, statuses, logs, warnings.
 """
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import json
 import threading
@@ -83,4 +83,4 @@ def vertex_digest(key: str) -> str:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+    return dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""The small part of Go templates that `--format` users of docker and buildx type.
+r"""The small part of Go templates that `--format` users of docker and buildx type.
 
     {{.Name}}  {{.Manifest.Digest}}  {{json .Manifest}}  {{len .Image.RootFS}}
-    {{index .Image.Config.Labels "a.b"}}  {{range .Manifest.Manifests}}{{.Digest}}{{"\\n"}}{{end}}
+    {{index .Image.Config.Labels "a.b"}}  {{range .Manifest.Manifests}}{{.Digest}}{{"\n"}}{{end}}
     {{if .Image}}…{{else}}…{{end}}  {{println .Name}}
 
 Fields are found in JSON objects whatever their capitals. An absent field is
@@ -44,7 +44,7 @@ class _Block:
     otherwise: tuple[Any, ...]
 
 
-class _Failure(Exception):  # noqa: N818 - never leaves this module
+class _Failure(Exception):
     """What is wrong with a template."""
 
 

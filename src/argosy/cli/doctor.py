@@ -1,0 +1,48 @@
+"""`argosy doctor`."""
+
+import argparse
+
+from argosy.cli.options import Parser, Switch, add_json, add_tls, listed
+
+HELP = (
+    "Find out why a push, pull or build fails: look at this machine (disk, OCI runtime, emulation)"
+    " and, with an image or registry, at the way there (name, connection, TLS, clock, credentials,"
+    " permissions, the image itself). Exits with 1 if something is broken."
+)
+
+
+def arguments(parser: Parser) -> None:
+    """The words of `doctor`."""
+    parser.add_argument(
+        "image", metavar="IMAGE", nargs="?", help="an image or a registry that makes trouble"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="CHECK[,…]",
+        action="extend",
+        type=listed,
+        default=[],
+        help="only these: disk, runtime, binfmt, dns, connect, tls, clock, auth, scope, image",
+    )
+    parser.add_argument(
+        "--fix", action=Switch, default=False, help="repair what can be repaired (root)"
+    )
+    add_json(parser, "print a list of {check, state, summary, evidence, next}")
+    add_tls(parser)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Print every finding; 1 if one is a failure."""
+    from argosy.cli.health import findings
+    from argosy.cli.health.finding import words
+
+    found = []
+    async for finding in findings(args):
+        found.append(finding)
+        if not args.json:
+            print(words(finding), flush=True)
+    if args.json:
+        from argosy.cli.terminal.table import print_json
+
+        print_json([finding.to_json() for finding in found])
+    return 1 if any(finding.state == "fail" for finding in found) else 0
