@@ -50,6 +50,9 @@ class Settings:
     verify_timeout: float = _setting(
         5.0, float, "seconds to verify a manifest before an index is tagged"
     )
+    upload_ttl: float = _setting(
+        86400.0, float, "seconds after which a registry drops an upload nobody writes to"
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":

@@ -198,6 +198,11 @@ class BlobStore:
         finally:
             os.close(fd)
 
+    async def read(self, digest: Digest) -> bytes:
+        """A whole small blob; StorageError if it cannot be read."""
+        with _translated(f"cannot read blob {digest}"):
+            return await in_thread(_read_file, self.path(digest))
+
     async def put(self, desc: Descriptor, body: Body) -> None:
         """Keep a blob: verified, atomic, idempotent."""
         upload = await self.begin("", desc.digest.algorithm)
@@ -286,6 +291,11 @@ def _is_id(text: str) -> bool:
 
 def _create(path: str) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _write_all(fd: int, piece: bytes | memoryview) -> None:

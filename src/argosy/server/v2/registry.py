@@ -1,0 +1,114 @@
+"""The registry as one handler: from the path to the endpoint, from an error to its answer.
+
+Source: OCI distribution-spec 1.1 and what its main branch has added since; and of
+Docker's registry API the catalog and the old headers. The table below is all of it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from argosy.catalog.catalog import Catalog
+from argosy.errors import ArgosyError, StorageError
+from argosy.server.http.messages import Request, Response
+from argosy.server.v2 import pages
+from argosy.server.v2.blobs import Blobs
+from argosy.server.v2.errors import JSON, VERSION, Problem, answer
+from argosy.server.v2.manifests import Manifests
+from argosy.server.v2.paths import Target, is_valid, target
+from argosy.server.v2.uploads import Uploads
+from argosy.stores.blobs import BlobStore
+
+log = logging.getLogger("argosy.server.v2")
+
+Endpoint = Callable[[str, str, Request], Awaitable[Response]]
+
+_BASE: Final = Response(200, [VERSION, JSON], b"{}")
+_EXTENSIONS: Final = Response(200, [VERSION, JSON], b'{"extensions":[]}')
+_UNKNOWN: Final = {
+    "manifests": "MANIFEST_UNKNOWN",
+    "blobs": "BLOB_UNKNOWN",
+    "uploads": "BLOB_UNKNOWN",
+    "upload": "BLOB_UPLOAD_UNKNOWN",
+    "tags": "NAME_UNKNOWN",
+}
+_PULLS: Final = frozenset({"GET", "HEAD"})
+
+
+class Registry:
+    """Everything below `/v2/`."""
+
+    def __init__(self, catalog: Catalog, store: BlobStore) -> None:
+        self._manifests = manifests = Manifests(catalog)
+        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store)
+        self.uploads = uploads
+        self.storage_errors = 0
+
+        async def base(_name: str, _ref: str, _request: Request) -> Response:
+            return _BASE
+
+        async def extensions(_name: str, _ref: str, _request: Request) -> Response:
+            return _EXTENSIONS
+
+        self._table: dict[str, dict[str, Endpoint]] = {
+            "base": _reading(base),
+            "extensions": _reading(extensions),
+            "catalog": _reading(lambda _n, _r, request: pages.repositories(catalog, request)),
+            "tags": _reading(lambda name, _r, request: pages.tags(catalog, name, request)),
+            "referrers": _reading(
+                lambda name, ref, request: pages.referrers(catalog, name, ref, request)
+            ),
+            "manifests": {
+                **_reading(manifests.get),
+                "PUT": manifests.put,
+                "DELETE": lambda name, ref, _: manifests.delete(name, ref),
+            },
+            "blobs": {
+                **_reading(blobs.get),
+                "DELETE": lambda name, ref, _: blobs.delete(name, ref),
+            },
+            "uploads": {"POST": lambda name, _, request: uploads.begin(name, request)},
+            "upload": {
+                "GET": lambda name, ref, _: uploads.status(name, ref),
+                "PATCH": uploads.append,
+                "PUT": uploads.finish,
+                "DELETE": lambda name, ref, _: uploads.cancel(name, ref),
+            },
+        }
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request below `/v2/`."""
+        where = target(request.path)
+        request.route = where.endpoint
+        if where.endpoint == "manifests" and request.method in _PULLS:
+            # What is in memory has been checked before: the short way.
+            ready = self._manifests.at_hand(where.name, where.ref, request)
+            if ready is not None:
+                return ready
+        try:
+            return await self._endpoint(where, request)(where.name, where.ref, request)
+        except ArgosyError as e:
+            if isinstance(e, StorageError):
+                self.storage_errors += 1
+                log.error("%s %s: %s: %s", request.method, request.target, e.summary, e.why)  # noqa: TRY400
+            return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
+
+    def _endpoint(self, where: Target, request: Request) -> Endpoint:
+        methods = self._table.get(where.endpoint)
+        if methods is None:
+            raise Problem(404, "UNSUPPORTED", "the registry has no such endpoint")
+        if not is_valid(where):
+            raise Problem(
+                400,
+                "NAME_INVALID",
+                f"{where.name[:300]!r} is not a repository name",
+                detail={"name": where.name[:300]},
+            )
+        if (found := methods.get(request.method)) is None:
+            allow = [("Allow", ", ".join(sorted(methods)))]
+            raise Problem(405, "UNSUPPORTED", f"{request.method} is not for this", headers=allow)
+        return found
+
+
+def _reading(endpoint: Endpoint) -> dict[str, Endpoint]:
+    return {"GET": endpoint, "HEAD": endpoint}

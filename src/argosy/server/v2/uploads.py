@@ -1,0 +1,150 @@
+"""The uploads endpoint: how blobs come in (distribution-spec, end-4, 5, 6, 11, 13, 14).
+
+One request, chunks with Content-Range, or a stream; each can be asked about and
+continued, also after a restart. Content-Range here is the spec's own `a-b`, both
+ends inclusive, without unit and without total.
+"""
+
+import re
+from typing import Final
+
+from argosy.catalog.catalog import Catalog
+from argosy.errors import InvalidDigest, SizeMismatch
+from argosy.model.digest import Digest
+from argosy.server.http.messages import Request, Response
+from argosy.server.v2.errors import VERSION, Problem
+from argosy.stores.blobs import BlobStore, Upload
+
+_CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
+
+
+class Uploads:
+    """Takes blobs into a blob store and links them to the repository that they were sent to."""
+
+    def __init__(self, catalog: Catalog, store: BlobStore) -> None:
+        self._catalog = catalog
+        self._store = store
+        self.received = 0  # bytes of blobs, whole requests only
+
+    async def begin(self, name: str, request: Request) -> Response:
+        """POST: mount a blob, take a whole one, or open an upload."""
+        query = request.query
+        if "mount" in query:
+            digest = Digest.parse(query["mount"][0])
+            source = query.get("from", [""])[0] or None
+            if await self._catalog.mount(name, digest, source):
+                return _created(name, digest)
+        elif "digest" in query and request.body.length != 0:
+            return await self._whole(name, Digest.parse(query["digest"][0]), request)
+        upload = await self._store.begin(name, _algorithm(request))
+        return Response(202, _progress(name, upload))
+
+    async def _whole(self, name: str, digest: Digest, request: Request) -> Response:
+        upload = await self._store.begin(name, digest.algorithm)
+        try:
+            async with upload.turn():
+                self.received += await request.body.into(upload.write)
+                return await self._commit(name, upload, digest)
+        except BaseException:
+            await upload.cancel()  # nobody knows its Location
+            raise
+
+    async def append(self, name: str, ref: str, request: Request) -> Response:
+        """PATCH: the next chunk, or a stream of unknown length."""
+        upload = await self._store.resume(name, ref)
+        async with upload.turn():
+            self.received += await _take(name, upload, request)
+            return Response(202, _progress(name, upload))
+
+    async def finish(self, name: str, ref: str, request: Request) -> Response:
+        """PUT: the last bytes, if any, and the digest that makes them a blob."""
+        upload = await self._store.resume(name, ref)
+        if "digest" not in request.query:
+            raise InvalidDigest("a digest is needed to finish an upload", remedy="add ?digest=")
+        digest = Digest.parse(request.query["digest"][0])
+        async with upload.turn():
+            self.received += await _take(name, upload, request)
+            return await self._commit(name, upload, digest)
+
+    async def status(self, name: str, ref: str) -> Response:
+        """GET: how much is here."""
+        upload = await self._store.resume(name, ref)
+        return Response(204, _progress(name, upload))
+
+    async def cancel(self, name: str, ref: str) -> Response:
+        """DELETE: forget it."""
+        upload = await self._store.resume(name, ref)
+        async with upload.turn():
+            await upload.cancel()
+        return Response(204, [VERSION])
+
+    async def _commit(self, name: str, upload: Upload, digest: Digest) -> Response:
+        # The bytes are on disk under their name before anybody may read them through a repository.
+        size = await upload.commit(digest)
+        await self._catalog.link_blob(name, digest, size)
+        return _created(name, digest)
+
+
+async def _take(name: str, upload: Upload, request: Request) -> int:
+    """Append the body of a request; Problem 416 if it does not begin where the upload ends."""
+    expected = _expected(name, upload, request)
+    if request.body.length == 0:
+        return 0
+    count = await request.body.into(upload.write)
+    if expected is not None and count != expected:
+        raise SizeMismatch("the chunk", expected=expected, actual=count)
+    return count
+
+
+def _expected(name: str, upload: Upload, request: Request) -> int | None:
+    """How many bytes the chunk says it has."""
+    field = request.headers.get("content-range")
+    if field is None:
+        return None
+    found = _CHUNK.fullmatch(field.strip())
+    if found is None:
+        raise _out_of_order(name, upload, f"Content-Range {field!r} is not of the form start-end")
+    start, end = int(found[1]), int(found[2])
+    if start != upload.offset or end + 1 < start:
+        raise _out_of_order(
+            name, upload, f"the chunk begins at {start}, {upload.offset} bytes are here"
+        )
+    length, expected = request.body.length, end - start + 1
+    if length not in (None, expected):
+        raise SizeMismatch("the chunk", expected=expected, actual=length or 0)
+    return expected
+
+
+def _out_of_order(name: str, upload: Upload, why: str) -> Problem:
+    return Problem(416, "BLOB_UPLOAD_INVALID", why, headers=_progress(name, upload)[1:])
+
+
+def _algorithm(request: Request) -> str:
+    # `digest` comes here with an empty body: what is sent later will have that digest.
+    if (named := request.query.get("digest-algorithm")) is not None:
+        return named[0]
+    for field in ("digest", "mount"):
+        if field in request.query:
+            return Digest.parse(request.query[field][0]).algorithm
+    return "sha256"
+
+
+def _progress(name: str, upload: Upload) -> list[tuple[str, str]]:
+    # An empty upload has no last byte; `0-0` is what registries have always said.
+    return [
+        VERSION,
+        ("Location", f"/v2/{name}/blobs/uploads/{upload.id}"),
+        ("Range", f"0-{max(upload.offset - 1, 0)}"),
+        ("Docker-Upload-UUID", upload.id),
+    ]
+
+
+def _created(name: str, digest: Digest) -> Response:
+    return Response(
+        201,
+        [
+            VERSION,
+            ("Location", f"/v2/{name}/blobs/{digest}"),
+            ("Docker-Content-Digest", str(digest)),
+        ],
+    )
