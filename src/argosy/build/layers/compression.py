@@ -5,11 +5,10 @@ differ between libraries and levels, so the level belongs to a layer's identity.
 """
 
 import bz2
-import io
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 from isal import igzip_lib, isal_zlib
 
@@ -18,6 +17,7 @@ from argosy.model import media
 
 Name = Literal["gzip", "zstd", "none"]
 PIECE = 1 << 20
+_ZSTD_INPUT = 4 << 10  # bytes at once: a block of 4 bytes may stand for 128 KiB
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -180,38 +180,26 @@ def _members(pieces: Iterator[bytes], start: Callable[[], "_Decompressor"]) -> I
                 return
 
 
-class _Reading(io.RawIOBase):
-    """An iterator of pieces as something with `read`."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        super().__init__()
-        self._pieces = pieces
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._rest or next(self._pieces, b"")
-        if 0 <= size < len(piece):
-            self._rest = piece[size:]
-            return piece[:size]
-        self._rest = b""
-        return piece
-
-
 def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
-
     import zstandard  # noqa: PLC0415
 
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-        cast("Any", _Reading(pieces)), read_across_frames=True
-    )
+    start = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+    frame = start()
+    fed = False
     try:
-        while piece := reader.read(PIECE):
-            yield piece
+        for piece in pieces:
+            for at in range(0, len(piece), _ZSTD_INPUT):
+                rest = piece[at : at + _ZSTD_INPUT]
+                while rest:
+                    if frame.eof:
+                        frame = start()
+                    yield frame.decompress(rest)
+                    rest = frame.unused_data
+                fed = True
     except zstandard.ZstdError as e:
         raise damaged("zstd", str(e)) from e
+    if fed and not frame.eof:
+        raise EOFError("it ends too early")
 
 
 class _Decompressor(Protocol):

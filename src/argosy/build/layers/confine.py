@@ -6,6 +6,7 @@ here, so that neither a link, an absolute name nor a race leads outside.
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import Self
 
@@ -76,8 +77,10 @@ class Root:
             return b""
         finally:
             os.close(parent)
-        with open(fd, "rb") as file:
-            return file.read(limit) if os.path.isfile(f"/proc/self/fd/{fd}") else b""
+        try:
+            return os.read(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        finally:
+            os.close(fd)
 
 
 class _Walk:

@@ -26,6 +26,13 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
 _TAKEN_XATTRS = (b"user.", b"security.capability", b"system.posix_acl_")
 _MAX_ID = 0xFFFFFFFE
+_UNSOUND = (  # what only the names in an archive can be to blame for
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EINVAL,
+    errno.EMLINK,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ def _as_ours(e: OSError, what: str) -> StorageError | ContentError:
     reason = e.strerror or str(e)
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"cannot unpack {what}", why=reason, remedy="free some space there")
-    if e.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EMLINK):
+    if e.errno in _UNSOUND:
         return UnsafeLayer(f"cannot unpack {what}", why=reason, remedy="the archive is not sound")
     remedy = "run as root: owners and devices need it" if e.errno == errno.EPERM else ""
     return StorageError(f"cannot unpack {what}", why=reason, remedy=remedy)
@@ -289,14 +296,14 @@ class _Unpacker:
         target = clean(entry.target)
         if not target:
             raise UnsafeLayer(f"{os.fsdecode(entry.name)!r} links to the root of the layer")
-        there = self._root.directory(b"/".join(target[:-1]))
+        try:
+            there = self._root.directory(b"/".join(target[:-1]))
+        except FileNotFoundError as e:
+            raise _no_target(entry) from e
         try:
             found = self._there(there, target[-1])
             if found is None or stat.S_ISDIR(found.st_mode):
-                raise UnsafeLayer(
-                    f"{os.fsdecode(entry.name)!r} is a hard link to {os.fsdecode(entry.target)!r}",
-                    why="which is not a file of this archive",
-                )
+                raise _no_target(entry)
             if self._same(folder, name, found):
                 return
             self._make(
@@ -409,6 +416,13 @@ class _Unpacker:
                     # As others do: a file system without them still gets the files.
                     if e.errno not in (errno.ENOTSUP, errno.EPERM):
                         raise
+
+
+def _no_target(entry: Entry) -> UnsafeLayer:
+    return UnsafeLayer(
+        f"{os.fsdecode(entry.name)!r} is a hard link to {os.fsdecode(entry.target)!r}",
+        why="which is not a file of this archive",
+    )
 
 
 def _set_opaque(path: bytes) -> None:
