@@ -1,0 +1,402 @@
+"""HTTP: one request, one answer. The one place where the HTTP library's exceptions become ours.
+
+No retries, no redirects, no credentials here (`exchange.py`), and no decompression:
+blobs are named by the digest of the bytes on the wire.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import (
+    BuilderError,
+    ClientClosedError,
+    ConnectError,
+    PyreqwestError,
+    RequestTimeoutError,
+)
+from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response
+
+from argosy import __version__
+from argosy.concurrency import first_error, in_thread
+from argosy.content.store import Body
+from argosy.errors import ArgosyError, ConfigError, NetworkError, NetworkTimeout, TLSError
+from argosy.settings import Settings
+
+PIECE = 1 << 20  # bytes; big enough that Python's share of a transfer is small
+_SENT = 256 << 10  # bytes a slow link must take within the read timeout
+_MAX_ERROR = 64 << 10  # bytes of an error's body worth reading
+_TLS_WORDS = ("certificate", "tls", "handshake", "corrupt message", "alert", "unknownissuer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How a host is reached: whom to believe, who we are, through which proxy."""
+
+    verify: bool = True
+    ca: tuple[bytes, ...] = ()
+    identity: bytes = field(default=b"", repr=False)
+    proxy: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request. A `stream` is sent as it comes, `length` bytes of it; it cannot be sent twice."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    stream: Body | None = field(default=None, repr=False)
+    length: int | None = None
+
+
+class Answer:
+    """One HTTP answer whose body is still on the wire: read it, or iterate it, then close it.
+
+    Header names are lower-case; a repeated header is joined with commas (RFC 9110 §5.2).
+    """
+
+    def __init__(self, request: Request, sending: StreamRequest, response: Response) -> None:
+        self.url = request.url
+        self.method = request.method
+        self.status = response.status
+        self.headers = _headers(response)
+        self._sending = sending
+        self._response = response
+        self._body: bytes | None = None
+        self._closed = False
+
+    async def read(self, limit: int = _MAX_ERROR) -> bytes:
+        """The body, at most `limit` bytes of it; the connection is given back."""
+        if self._body is None:
+            with _translated(self.url):
+                found = await self._response.body_reader.read(limit)
+            self._body = b"" if found is None else bytes(found)
+            await self.close()
+        return self._body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body in big pieces. NetworkError when it breaks off, NetworkTimeout when it stalls."""
+        reader = self._response.body_reader
+        while True:
+            with _translated(self.url):
+                piece = await reader.read(PIECE)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+    async def close(self) -> None:
+        """Give the connection back, or break it off if the body was not read to its end."""
+        if not self._closed:
+            self._closed = True
+            await self._sending.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class Transport:
+    """Connections, kept open and shared per `Trust`; close it to give them back."""
+
+    def __init__(self, settings: Settings, trust_of: Callable[[str], Trust]) -> None:
+        self._settings = settings
+        self._trust_of = trust_of
+        self._clients: dict[tuple[Trust, bool], Client] = {}
+        self._trusts: dict[str, Trust] = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
+
+    async def send(self, request: Request) -> Answer:
+        """Send one request; its answer, whatever the status. NetworkError if none came."""
+        check_url(request.url)
+        trust = await self._trust(request.url)
+        with _translated(request.url):
+            sending = self._prepared(request, trust)
+            if isinstance(sending, _Upload):
+                return Answer(request, sending.request, await sending.send(request))
+            return Answer(request, sending, await sending.__aenter__())
+
+    async def _trust(self, url: str) -> Trust:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._trusts:
+            trust = await in_thread(self._trust_of, url)
+            if parts.scheme == "http":
+                # Loading the system's certificates costs 20 ms of CPU: not for plain HTTP.
+                trust = Trust(verify=False, proxy=trust.proxy)
+            self._trusts[origin] = trust
+        return self._trusts[origin]
+
+    def _prepared(self, request: Request, trust: Trust) -> "StreamRequest | _Upload":
+        streams = request.stream is not None
+        client = self._clients.get((trust, streams))
+        if client is None:
+            client = self._clients[trust, streams] = self._build(trust, streams=streams)
+        builder = client.request(request.method, request.url).headers(_outgoing(request))
+        if request.body is not None:
+            builder = builder.body_bytes(request.body)
+        builder = builder.streamed_read_buffer_limit(2 * PIECE)
+        if request.stream is None:
+            return builder.build_streamed()
+        outflow = _Outflow()
+        return _Upload(
+            builder.body_stream(outflow.taken()).build_streamed(),
+            outflow,
+            self._settings.read_timeout,
+        )
+
+    def _build(self, trust: Trust, *, streams: bool) -> Client:
+        builder = (
+            ClientBuilder()
+            .user_agent(f"argosy/{__version__}")
+            .http1_only()
+            .follow_redirects(False)
+            .referer(False)
+            .gzip(False)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .no_proxy()
+            .connect_timeout(timedelta(seconds=self._settings.connect_timeout))
+            .danger_accept_invalid_certs(not trust.verify)
+        )
+        if not streams:
+            # The library counts the whole upload as one wait for the answer, so
+            # uploads are watched by _Upload instead.
+            builder = builder.read_timeout(timedelta(seconds=self._settings.read_timeout))
+        try:
+            for pem in trust.ca:
+                builder = builder.add_root_certificate_pem(pem)
+            if trust.identity:
+                builder = builder.identity_pem(trust.identity)
+            if trust.proxy:
+                builder = builder.proxy(ProxyBuilder.all(trust.proxy))
+            return builder.build()
+        except (PyreqwestError, ValueError) as e:
+            raise ConfigError(
+                "the certificates or the proxy set for this host cannot be used",
+                why="; ".join(_causes(e)),
+                remedy="check the PEM files in certs.d and the proxy variables",
+            ) from e
+
+
+@dataclass(slots=True)
+class _Upload:
+    """A request whose body streams; broken off when its sender is cancelled or it stalls."""
+
+    request: StreamRequest
+    outflow: "_Outflow"
+    stall: float
+
+    async def send(self, request: Request) -> Response:
+        """The answer, maybe before the body is through. What the body raises comes out as it is."""
+        assert request.stream is not None
+        try:
+            async with asyncio.timeout(self.stall) as deadline:
+                async with asyncio.TaskGroup() as group:
+                    feeder = group.create_task(self._feed(request.stream, deadline))
+                    response = await self.request.__aenter__()
+                    if response.status >= 300:
+                        feeder.cancel()
+                    # Otherwise the body's last word (a digest mismatch) is still awaited.
+        except BaseExceptionGroup as group_error:
+            raise first_error(group_error) from group_error
+        finally:
+            self.outflow.stop()
+        return response
+
+    async def _feed(self, body: Body, deadline: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        deadline.reschedule(None)  # a slow source is not a stalled registry
+        async for piece in body:
+            for start in range(0, len(piece), _SENT) if len(piece) > PIECE else (0,):
+                deadline.reschedule(loop.time() + self.stall)
+                await self.outflow.put(
+                    piece[start : start + _SENT] if start or len(piece) > PIECE else piece
+                )
+            deadline.reschedule(None)
+        deadline.reschedule(loop.time() + self.stall)
+        await self.outflow.put(None)
+
+
+class _Outflow:
+    """A body handed over piece by piece.
+
+    The HTTP library pulls it in tasks of its own and does not notice when the
+    sender is cancelled: `stop` makes it fail, which breaks the connection.
+    """
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        self._stopped = False
+        self._ended = False
+
+    async def put(self, piece: bytes | None) -> None:
+        """Hand over the next piece (None: the end); waits while the one before is not taken."""
+        await self._queue.put(piece)
+
+    def stop(self) -> None:
+        """Make a body that has not ended fail."""
+        self._stopped = True
+        with suppress(asyncio.QueueEmpty):
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    async def taken(self) -> AsyncIterator[bytes]:
+        """The pieces, as the HTTP library takes them."""
+        while (piece := await self._queue.get()) is not None:
+            yield piece
+        if self._stopped:
+            raise ConnectionAbortedError("the sender gave up")
+
+
+def check_url(url: str) -> None:
+    """NetworkError unless it is an absolute http(s) URL with a host: registries send us URLs."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or any(c.isspace() or ord(c) < 32 for c in url):
+        raise NetworkError(
+            f"refused to go to {url!r}",
+            why="only http and https URLs with a host are followed",
+            remedy="the registry (or a proxy in front of it) sends a wrong URL: check its external URL",
+            evidence={"phase": "refused"},
+        )
+
+
+def _outgoing(request: Request) -> dict[str, str]:
+    headers = dict(request.headers)
+    if request.length is not None:
+        headers["Content-Length"] = str(request.length)
+    elif request.body is None and request.method in ("POST", "PUT", "PATCH"):
+        headers["Content-Length"] = "0"
+    return headers
+
+
+def _headers(response: Response) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in response.headers.items():
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except PyreqwestError as e:
+        raise _as_ours(e, url) from e
+    except TimeoutError as e:
+        raise _timeout(url, []) from e
+
+
+def _as_ours(error: PyreqwestError, url: str) -> ArgosyError:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    causes = _causes(error)
+    words = " ".join(causes).lower()
+    evidence: dict[str, Any] = {"url": bare(url), "causes": causes}
+    if isinstance(error, RequestTimeoutError) and not isinstance(error, ClientClosedError):
+        return _timeout(url, causes)
+    if isinstance(error, BuilderError):
+        return NetworkError(
+            f"refused to go to {url!r}", why=causes[-1], evidence={**evidence, "phase": "refused"}
+        )
+    if isinstance(error, ConnectError):
+        if "dns error" in words:
+            return NetworkError(
+                f"the name of {host} cannot be resolved",
+                why=causes[-1],
+                remedy="check the spelling of the registry's name, /etc/resolv.conf and the proxy variables",
+                evidence={**evidence, "phase": "dns"},
+            )
+        if any(word in words for word in _TLS_WORDS):
+            return _tls(host, words, causes, evidence)
+        return NetworkError(
+            f"cannot connect to {host}",
+            why=causes[-1],
+            remedy="check that the registry runs and that host and port are right",
+            evidence={**evidence, "phase": "connect"},
+        )
+    return NetworkError(
+        f"the connection to {host} broke",
+        why=causes[-1],
+        remedy="try again; if it stays, look at the registry's log and at proxies between",
+        evidence={**evidence, "phase": "transfer"},
+    )
+
+
+def _tls(host: str, words: str, causes: list[str], evidence: dict[str, Any]) -> TLSError:
+    if "corrupt message" in words or "invalidcontenttype" in words:
+        why, remedy = (
+            "it does not speak TLS: it is probably a plain HTTP registry",
+            f'put `tls = "off"` under [host."{host}"] in ~/.config/argosy/hosts.toml',
+        )
+    elif "unknownissuer" in words or "self signed" in words or "self-signed" in words:
+        why, remedy = (
+            "its certificate is signed by an authority this machine does not know",
+            f"put the authority's certificate in ~/.config/argosy/certs.d/{host}/ca.crt",
+        )
+    elif "notvalidforname" in words or "not valid for name" in words:
+        why, remedy = (
+            "its certificate is for another name",
+            "use a name the certificate lists, or renew the certificate with this name",
+        )
+    elif "expired" in words or "not valid yet" in words or "notvalidyet" in words:
+        why, remedy = (
+            "its certificate is not valid today",
+            "renew it; if it is fresh, check this machine's clock",
+        )
+    elif "certificaterequired" in words or "handshakefailure" in words:
+        why, remedy = (
+            "it wants a client certificate",
+            f"put client.cert and client.key in ~/.config/argosy/certs.d/{host}/",
+        )
+    else:
+        why, remedy = causes[-1], "check certificates and TLS versions on both sides"
+    return TLSError(f"no trusted connection to {host}", why=why, remedy=remedy, evidence=evidence)
+
+
+def _timeout(url: str, causes: list[str]) -> NetworkTimeout:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return NetworkTimeout(
+        f"{host} did not answer in time",
+        why=causes[-1] if causes else "no byte moved within the read timeout",
+        remedy="check HTTPS_PROXY and NO_PROXY; lower --jobs; raise ARGOSY_READ_TIMEOUT",
+        evidence={"url": bare(url), "causes": causes},
+    )
+
+
+def _causes(error: BaseException) -> list[str]:
+    details = getattr(error, "details", None) or {}
+    found = [str(c["message"]) for c in details.get("causes") or ()]
+    return found or [str(error)]
+
+
+def bare(url: str) -> str:
+    """The URL without its query and user info, which may hold secrets: what an error may show."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
