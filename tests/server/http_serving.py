@@ -100,7 +100,11 @@ class Raw:
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.sock.settimeout(20)
-        self.sock.connect(("127.0.0.1", port))
+        try:
+            self.sock.connect(("127.0.0.1", port))
+        except OSError:
+            self.sock.close()
+            raise
         if context:
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         self._seen = b""
