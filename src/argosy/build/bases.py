@@ -1,0 +1,116 @@
+"""Base images: what a reference in FROM stands for, for one platform.
+
+As docker: an image of this machine is taken as it is, unless `--pull`; else the
+registry is asked. Either way the answer is looked up once per build.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from argosy.build.cache import BuildCache
+from argosy.build.dockerfile.plan import BaseImage
+from argosy.concurrency import gather
+from argosy.content.graph import manifest
+from argosy.content.store import Source, Store
+from argosy.content.verify import read
+from argosy.errors import ManifestInvalid, NoMatchingPlatform, NotFound
+from argosy.model import media
+from argosy.model.config import ImageConfig, parse_config
+from argosy.model.descriptor import Descriptor
+from argosy.model.manifest import Index, Manifest
+from argosy.model.platform import Platform, best_match
+from argosy.model.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """One platform's image: its manifest, layers and config, and where its blobs are."""
+
+    reference: Reference
+    manifest: Descriptor
+    layers: tuple[Descriptor, ...]
+    config: ImageConfig
+    source: Source
+
+
+@dataclass(slots=True)
+class BaseImages:
+    """Resolves base images; each (reference, platform) once."""
+
+    images: Store
+    repository: Callable[[Reference], Store]
+    cache: BuildCache
+    pull: bool = False
+    _found: dict[BaseImage, Base] = field(default_factory=dict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def resolve_all(self, wanted: set[BaseImage]) -> dict[BaseImage, Base]:
+        """All of them, at the same time."""
+        new = [w for w in wanted if w not in self._found]
+        found = await gather(self._resolve(w) for w in new)
+        self._found.update(zip(new, found, strict=True))
+        return {w: self._found[w] for w in wanted}
+
+    async def _resolve(self, wanted: BaseImage) -> Base:
+        reference = Reference.parse(wanted.ref)
+        if not reference.tag and reference.digest is None:
+            reference = reference.with_tag("latest")
+        if not self.pull or reference.digest is not None:
+            local = await self._local(reference, wanted.platform)
+            if local is not None:
+                return await _base(reference, local, self.images, wanted.platform)
+        source = self.repository(reference)
+        found = await _picked(source, await source.resolve(reference.name), wanted.platform)
+        base = await _base(reference, found, source, wanted.platform)
+        await self.cache.keep_pin(str(reference), str(wanted.platform), found)
+        return base
+
+    async def _local(self, reference: Reference, platform: Platform) -> Descriptor | None:
+        for name in (str(reference), reference.digest or ""):
+            try:
+                if name:
+                    return await _picked(self.images, await self.images.resolve(name), platform)
+            except NotFound:  # also: there, but not for this platform
+                continue
+        pinned = await self.cache.pin(str(reference), str(platform))
+        return pinned if pinned and await self.images.exists(pinned) else None
+
+
+async def _picked(source: Source, root: Descriptor, platform: Platform) -> Descriptor:
+    """The manifest for a platform below `root`; NoMatchingPlatform if there is none."""
+    for _ in range(4):  # indexes may nest, but not for ever
+        view = await manifest(source, root) if media.is_index(root.media_type) else None
+        if not isinstance(view, Index):
+            return root
+        have = [(d.platform, d) for d in view.manifests if d.platform and d.platform.is_known]
+        found = best_match(platform, have)
+        if found is None:
+            raise NoMatchingPlatform(
+                str(root), wanted=str(platform), available=[str(p) for p, _ in have]
+            )
+        root = found
+    raise ManifestInvalid(f"{root}: indexes nest too deep")
+
+
+async def _base(reference: Reference, desc: Descriptor, source: Source, platform: Platform) -> Base:
+    view = await manifest(source, desc)
+    if not isinstance(view, Manifest) or view.config.media_type not in media.CONFIGS:
+        raise ManifestInvalid(
+            f"{reference} is not a container image",
+            why=f"it is {view.kind or view.media_type}",
+            remedy="FROM needs an image; check the reference",
+        )
+    config = parse_config(await read(source, view.config))
+    if len(config.diff_ids) != len(view.layers):
+        raise ManifestInvalid(
+            f"{reference} is damaged",
+            why=f"{len(view.layers)} layers, but {len(config.diff_ids)} diffIDs",
+        )
+    if config.platform.is_known and best_match(platform, [(config.platform, True)]) is None:
+        raise NoMatchingPlatform(
+            str(reference), wanted=str(platform), available=[str(config.platform)]
+        )
+    return Base(
+        reference=reference, manifest=desc, layers=view.layers, config=config, source=source
+    )

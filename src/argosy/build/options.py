@@ -1,0 +1,179 @@
+"""What a build is asked for, and what it gives back: values, and how `--output` is read."""
+
+import csv
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Self, get_args
+
+from argosy.build.graph import Execute, Snapshotter
+from argosy.content.store import Store
+from argosy.errors import UsageError
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+from argosy.model.platform import Platform
+from argosy.model.reference import Reference
+
+OutputKind = Literal["oci", "docker", "local", "tar", "registry", "image"]
+_KNOWN = {
+    "oci": {"dest", "name", "tar"},
+    "docker": {"dest", "name", "tar"},
+    "local": {"dest"},
+    "tar": {"dest"},
+    "registry": {"name"},
+    "image": {"name", "push"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One place the result goes to, as in `--output type=…,dest=…`.
+
+    `oci` and `docker` write an archive, `local` a directory of files, `tar` a tar of
+    files, `registry` pushes to the tags' registries. `image` is the local store, where
+    every result goes anyway.
+    """
+
+    kind: OutputKind
+    dest: str = ""
+    names: tuple[str, ...] = ()  # in addition to the build's tags
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `type=oci,dest=x.tar`, a bare directory (type local) or `-` (a tar to standard output).
+
+        The fields are comma-separated with CSV's quotes, as buildx has it. UsageError
+        says what cannot be read or honoured.
+        """
+        if text == "-":
+            return cls(kind="tar", dest="-")
+        if "=" not in text:
+            return cls(kind="local", dest=text)
+        fields = _fields(text)
+        kind = fields.pop("type", "")
+        if kind not in get_args(OutputKind):
+            raise _unreadable(text, f"type must be one of {', '.join(get_args(OutputKind))}")
+        if unknown := sorted(set(fields) - _KNOWN[kind]):
+            raise _unreadable(text, f"type={kind} has no {unknown[0]!r} here")
+        names = tuple(n for n in fields.get("name", "").split(",") if n)
+        if _true(text, fields, "push"):
+            kind = "registry"
+        return cls(kind=cls._checked(kind), dest=_dest(text, kind, fields), names=names)
+
+    @staticmethod
+    def _checked(kind: str) -> OutputKind:
+        return next(k for k in get_args(OutputKind) if k == kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A secret for RUN --mount=type=secret, by id: the content of a file or of a variable."""
+
+    id: str
+    file: str = ""
+    env: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What to build; empty means the default of docker build."""
+
+    context: str
+    dockerfile: str = ""  # a path; `` is Dockerfile in the context, `-` reads dockerfile_text
+    dockerfile_text: bytes | None = None
+    tags: tuple[str, ...] = ()
+    platforms: tuple[Platform, ...] = ()  # none: this machine's
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(
+        default_factory=dict
+    )  # manifest:, index: prefixes allowed
+    build_contexts: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    push: bool = False
+    no_cache: bool = False
+    pull: bool = False
+    network: Literal["default", "none", "host"] = "default"
+    metadata_file: str = ""
+    iidfile: str = ""
+    source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH
+    jobs: int = 0  # steps at once; 0 is one per processor, at least 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What came out: the manifest or index, the names it has, and the steps that were run."""
+
+    descriptor: Descriptor
+    names: tuple[str, ...]
+    platforms: tuple[Platform, ...]
+    manifests: tuple[Descriptor, ...]  # one per platform, in the order of `platforms`
+    steps: int  # steps in all
+    cached: int  # steps that needed no work
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest or index."""
+        return self.descriptor.digest
+
+
+Archive = Callable[[Literal["oci", "docker"], str], AbstractAsyncContextManager[Store]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """Where images come from and go to; the caller composes it, since build knows no stores.
+
+    `archive("oci", path)` opens an archive for writing, kept only if the block ends
+    well; a path of `-` is standard output, one that ends in a slash an OCI layout directory.
+    """
+
+    images: Store  # the images of this machine; tagged with full references
+    repository: Callable[[Reference], Store]
+    archive: Archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What runs the steps: overlayfs and an OCI runtime, or fakes in a test."""
+
+    snapshots: Snapshotter
+    execute: Execute
+
+
+def _fields(text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for part in next(csv.reader([text], strict=True)):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise _unreadable(text, f"{part!r} is not NAME=VALUE")
+        fields[name.strip().lower()] = value.strip()
+    return fields
+
+
+def _dest(text: str, kind: str, fields: Mapping[str, str]) -> str:
+    dest = fields.get("dest", "")
+    if kind == "tar" and not dest:
+        return "-"
+    if kind in ("local", "oci", "docker") and not dest:
+        raise _unreadable(text, f"type={kind} needs dest=PATH")
+    if kind in ("oci", "docker") and fields.get("tar") and not _true(text, fields, "tar"):
+        return dest.rstrip("/") + "/"  # an OCI layout directory
+    return dest
+
+
+def _true(text: str, fields: Mapping[str, str], name: str) -> bool:
+    value = fields.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise _unreadable(text, f"{name} must be true or false")
+    return value in ("true", "1")
+
+
+def _unreadable(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"--output {text!r} cannot be read",
+        why=why,
+        remedy="write for example --output type=oci,dest=image.tar or --output ./directory",
+    )
