@@ -8,7 +8,7 @@ from argosy.observe import Report
 from argosy.settings import Settings
 
 if TYPE_CHECKING:
-    from argosy.stores.remote import Client
+    from argosy.stores.remote.client import Client
     from argosy.stores.remote.credentials import Credentials
     from argosy.stores.remote.hosts import Hosts, Tls
 
@@ -32,7 +32,7 @@ def client(
     credentials: "Credentials | None" = None,
 ) -> "Client":
     """The client of registries, to be entered."""
-    from argosy.stores.remote import Client
+    from argosy.stores.remote.client import Client
 
     return Client(settings, hosts=hosts(args, end), credentials=credentials, report=report)
 

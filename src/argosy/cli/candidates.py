@@ -44,9 +44,8 @@ async def _collect(args: argparse.Namespace, names: list[str]) -> None:
     async with Session(args) as session:
         if args.verb in _LOCAL_VERBS or args.typed.startswith(LOCAL):
             prefix = LOCAL if args.typed.startswith(LOCAL) else ""
-            async for name in session.images().tags():
-                if (prefix + name).startswith(args.typed):
-                    names.append(prefix + name)
+            found = [prefix + name async for name in session.images().tags()]
+            names += [name for name in found if name.startswith(args.typed)]
         elif args.verb in _REGISTRY_VERBS:
             await _remote(session, args.typed, names)
 

@@ -18,7 +18,10 @@ HELP = (
     " SBOMs, attestations). What is there already is not sent again; every byte is checked against"
     " its digest; the tag is set last."
 )
-_WHERE = "[docker://]REGISTRY/NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] or local:NAME[:TAG]"
+_WHERE = (
+    "[docker://]REGISTRY/NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG],"
+    " docker-archive:FILE[:NAME:TAG] or local:NAME[:TAG]"
+)
 
 
 def arguments(parser: Parser) -> None:

@@ -19,7 +19,7 @@ from argosy.settings import Settings
 if TYPE_CHECKING:
     from argosy.stores.layout import OCILayout
     from argosy.stores.locate import Location
-    from argosy.stores.remote import Client
+    from argosy.stores.remote.client import Client
 
 LOCAL = "local:"  # the images of this machine, as a transport of the command line
 

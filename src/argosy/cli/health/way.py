@@ -3,7 +3,7 @@
 The findings follow the catalogue of what users see (research: ux §3.3).
 """
 
-import datetime
+import datetime as dt
 import email.utils
 import ssl
 from collections.abc import AsyncIterator
@@ -115,23 +115,20 @@ class Way:
 
     async def _tls(self, endpoint: "Endpoint", host: str, port: int) -> Finding:
         """TLS as the client would do it; where plain HTTP is allowed too, whichever answers."""
-        timeout = self.session.settings.connect_timeout
         trust = self.hosts.trust(endpoint.url)
         if endpoint.tls == "off":
             return await self._plain(host, port, "as configured")
+        timeout = self.session.settings.connect_timeout
         try:
             context = _context(trust.verify, trust.ca)
             self.head = await probe.ask(host, port, context, timeout)
-        except probe.NotTLS as e:
-            if endpoint.tls == "auto":
-                return await self._plain(host, port, "allowed for loopback, or by a flag")
-            return _speaks_http(host, port, str(e))
         except ssl.SSLCertVerificationError as e:
             return await self._untrusted(host, port, e)
-        except (OSError, TimeoutError) as e:
+        except (probe.NotTLS, OSError, TimeoutError) as e:
             if endpoint.tls == "auto":
                 return await self._plain(host, port, "allowed for loopback, or by a flag")
-            return _broken(host, port, e)
+            spoke = isinstance(e, probe.NotTLS)
+            return _speaks_http(host, port, str(e)) if spoke else _broken(host, port, e)
         how = "verified" if trust.verify else "NOT verified"
         return Finding(
             check="tls",
@@ -180,7 +177,7 @@ class Way:
             theirs = email.utils.parsedate_to_datetime(date)
         if theirs is None:
             return Finding(check="clock", state="skip", summary="the registry tells no time")
-        skew = (datetime.datetime.now(datetime.UTC) - theirs).total_seconds()
+        skew = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
         size = abs(skew)
         state: State = "fail" if size > _SKEW_FAIL else "warn" if size > _SKEW_WARN else "ok"
         side = "ahead of" if skew > 0 else "behind"

@@ -127,7 +127,8 @@ def title(event: Event) -> str:
 
 def is_transfer(event: Event) -> bool:
     """Whether the event is about bytes that move: a digest, named by its media type."""
-    return event.key.startswith(("sha256:", "sha512:")) and "/" in event.name.partition(" ")[0]
+    named_by_type = "/" in event.name and " " not in event.name
+    return named_by_type and event.key.startswith(("sha256:", "sha512:"))
 
 
 def _kind(media_type: str) -> str:

@@ -70,14 +70,17 @@ def _parsed(template: str) -> tuple[Any, ...]:
 
 def _pieces(template: str) -> Iterator[_Text | tuple[str, ...]]:
     """Text, and the words inside of each pair of braces."""
-    at = 0
+    at, trimmed = 0, False
     for found in _PARTS.finditer(template):
-        yield _Text(_unescaped(template[at : found.start()]))
+        text = template[at : found.start()]
+        text = text.lstrip() if trimmed else text
+        yield _Text(_unescaped(text.rstrip() if found[0].startswith("{{-") else text))
         yield (found[1],)
-        at = found.end()
-    if "{{" in template[at:]:
+        at, trimmed = found.end(), found[0].endswith("-}}")
+    rest = template[at:]
+    if "{{" in rest:
         raise _Failure("a {{ is not closed")
-    yield _Text(_unescaped(template[at:]))
+    yield _Text(_unescaped(rest.lstrip() if trimmed else rest))
 
 
 def _unescaped(text: str) -> str:

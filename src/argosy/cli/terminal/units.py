@@ -1,14 +1,16 @@
 """Sizes and times as people read them."""
 
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
+
 
 def human_size(count: int) -> str:
     """Bytes in decimal units, three digits: `12.3MB` (as docker and skopeo show them)."""
-    amount, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{count}B" if unit == "B" else f"{amount:.3g}{unit}" if amount < 1000 else "huge"
+    if count < 1000:
+        return f"{count}B"
+    amount, unit = count / 1000, 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:  # what would be rounded to 1000
+        amount, unit = amount / 1000, unit + 1
+    return f"{amount:.3g}{_UNITS[unit]}"
 
 
 def human_time(seconds: float) -> str:
