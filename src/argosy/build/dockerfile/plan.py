@@ -222,6 +222,7 @@ class Plan:
 
     platform: Platform
     stages: tuple[Stage, ...]  # the last one is the target
+    unused_build_args: tuple[str, ...] = ()  # given, but declared nowhere: worth a warning
 
     @property
     def target(self) -> Stage:

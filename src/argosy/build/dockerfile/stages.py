@@ -1,0 +1,315 @@
+"""How stages hang together: global arguments, platforms, bases, and what the target needs.
+
+Stages refer to each other by name or number, always to one further up. Named contexts
+(--build-context) take the place of stages and images of that name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from argosy.build.dockerfile.expand import expand
+from argosy.build.dockerfile.instructions import Copy, Instruction, Onbuild, Run
+from argosy.build.dockerfile.parser import BuildStage, Dockerfile
+from argosy.build.dockerfile.plan import (
+    Base,
+    BaseImage,
+    FromContext,
+    FromImage,
+    FromStage,
+    Origin,
+    Scratch,
+)
+from argosy.build.dockerfile.source import Fault, SourceRange, did_you_mean
+from argosy.errors import InvalidPlatform
+from argosy.model.platform import Platform
+
+_IMAGE_SCHEMES = ("docker-image://", "docker://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontendOptions:
+    """What a build is asked for, for one platform.
+
+    `target` is a stage's name or number, `` the last one. `contexts` are named contexts:
+    `docker-image://REF` is an image, anything else a directory that the caller knows.
+    """
+
+    platform: Platform = field(default_factory=Platform.host)
+    build_platform: Platform = field(default_factory=Platform.host)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A stage with its base and platform known."""
+
+    stage: BuildStage
+    base: Base
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True)
+class StageGraph:
+    """All stages, and the scope of the arguments before the first FROM."""
+
+    dockerfile: Dockerfile
+    options: FrontendOptions
+    scope: Mapping[str, str]
+    nodes: tuple[Node, ...]
+    target: int
+
+    def origin(self, name: str, user: int) -> Origin:
+        """What `--from=name` or `from=name` means in the stage at index `user`; Fault if nothing."""
+        context = _context(self.options, name)
+        if context is not None:
+            return context
+        if name.isascii() and name.isdigit():
+            return FromStage(self._numbered(name, user))
+        found = _named(self.dockerfile.stages, name, before=user)
+        if found is not None:
+            return FromStage(found)
+        self._refuse_later(name, user)
+        if name.lower() == "scratch":
+            return Scratch()
+        if name.lower() == "context":
+            return FromContext()
+        return FromImage(BaseImage(name, self.options.platform))
+
+    def _numbered(self, name: str, user: int) -> int:
+        index, count = int(name[:9]), len(self.nodes)
+        if index >= count:
+            raise Fault(
+                f"there is no stage {name[:20]}",
+                at=name,
+                why=f"there are {count}, numbered 0 to {count - 1}",
+                remedy="stages can be given names: FROM image AS name",
+            )
+        if index >= user:
+            raise self._later(self.nodes[index].stage, name, user)
+        return index
+
+    def _refuse_later(self, name: str, user: int) -> None:
+        for node in self.nodes[user:]:
+            if node.stage.start.name == name.lower():
+                raise self._later(node.stage, name, user)
+
+    def _later(self, stage: BuildStage, name: str, user: int) -> Fault:
+        if stage.index == user:
+            return Fault(
+                f"circular dependency: stage {stage.name} needs itself",
+                at=name,
+                remedy="a stage can take files only from stages further up",
+            )
+        if self._needs(stage.index, user, set()):
+            first = self.nodes[user].stage.name
+            return Fault(
+                f"circular dependency: stage {first} needs {stage.name}, which needs {first}",
+                at=name,
+                remedy="move what both need into a stage of its own, further up",
+            )
+        return Fault(
+            f"stage {stage.name} comes later (line {stage.start.where.first})",
+            at=name,
+            why="a stage can take files only from stages further up",
+            remedy=f"move stage {stage.name} up, before {self.nodes[user].stage.name}",
+        )
+
+    def _needs(self, index: int, other: int, seen: set[int]) -> bool:
+        """Whether a stage needs another one, directly or not, by what is written."""
+        if index in seen:
+            return False
+        seen.add(index)
+        node = self.nodes[index]
+        needed = {node.base.index} if isinstance(node.base, FromStage) else set()
+        for name in from_names(node.stage.instructions):
+            if name.isascii() and name.isdigit():
+                needed |= {int(name[:9])} & set(range(len(self.nodes)))
+            else:
+                needed |= {n.stage.index for n in self.nodes if n.stage.start.name == name.lower()}
+        return other in needed or any(self._needs(n, other, seen) for n in needed)
+
+    def platform_of(self, origin: Origin) -> Platform:
+        """The platform files from there are for."""
+        if isinstance(origin, FromStage):
+            return self.nodes[origin.index].platform
+        return origin.image.platform if isinstance(origin, FromImage) else self.options.platform
+
+    def located(self, fault: Fault, where: SourceRange) -> Exception:
+        """The fault as a DockerfileError."""
+        return self.dockerfile.source.error(fault, where)
+
+
+def from_names(instructions: tuple[Instruction, ...]) -> list[str]:
+    """Every stage, image or context the instructions take files from, as written."""
+    names: list[str] = []
+    for instruction in instructions:
+        inner = instruction.inner if isinstance(instruction, Onbuild) else instruction
+        if inner is not instruction:
+            continue  # a trigger runs in another build
+        if isinstance(inner, Copy) and inner.from_:
+            names.append(inner.from_)
+        elif isinstance(inner, Run):
+            names += [m.get("from") for m in inner.mounts if m.get("from")]
+    return names
+
+
+def arrange(dockerfile: Dockerfile, options: FrontendOptions) -> StageGraph:
+    """The stages with bases and platforms; DockerfileError if they do not fit together."""
+    scope = _scope(dockerfile, options)
+    nodes: list[Node] = []
+    for stage in dockerfile.stages:
+        try:
+            nodes.append(_node(stage, nodes, scope, (dockerfile, options)))
+        except Fault as fault:
+            raise dockerfile.source.error(fault, stage.start.where) from fault
+    target = _target(dockerfile, options.target)
+    return StageGraph(dockerfile, options, scope, tuple(nodes), target)
+
+
+def platform_args(options: FrontendOptions) -> dict[str, str]:
+    """The arguments that are there unasked: TARGETPLATFORM, BUILDARCH and so on."""
+    args: dict[str, str] = {}
+    for prefix, platform in (("BUILD", options.build_platform), ("TARGET", options.platform)):
+        args |= {
+            f"{prefix}PLATFORM": str(platform),
+            f"{prefix}OS": platform.os,
+            f"{prefix}OSVERSION": platform.os_version,
+            f"{prefix}ARCH": platform.architecture,
+            f"{prefix}VARIANT": platform.variant,
+        }
+    return {**args, "TARGETSTAGE": options.target or "default"}
+
+
+def _scope(dockerfile: Dockerfile, options: FrontendOptions) -> dict[str, str]:
+    """What FROM sees, and what a stage's `ARG name` without a value takes."""
+    given = options.build_args
+    scope = {name: given.get(name, value) for name, value in platform_args(options).items()}
+    for arg in dockerfile.global_args:
+        run = _expanded(dockerfile, scope, arg)  # sees what it sets: ARG A=1 B=$A
+        for name, default in arg.args:
+            if name in given:
+                scope[name] = given[name]
+            elif default is not None:
+                scope[name] = run(default)
+    return scope
+
+
+def _expanded(
+    dockerfile: Dockerfile, scope: Mapping[str, str], at: Instruction
+) -> Callable[[str], str]:
+    def run(word: str) -> str:
+        try:
+            return expand(word, scope, dockerfile.escape)
+        except Fault as fault:
+            raise dockerfile.source.error(fault, at.where) from fault
+
+    return run
+
+
+def _node(
+    stage: BuildStage,
+    above: list[Node],
+    scope: Mapping[str, str],
+    given: tuple[Dockerfile, FrontendOptions],
+) -> Node:
+    dockerfile, options = given
+    start = stage.start
+    platform = _platform(expand(start.platform, scope, dockerfile.escape))
+    image = expand(start.image, scope, dockerfile.escape)
+    if not image:
+        raise Fault(
+            f"the base image {start.image} comes to nothing",
+            at=start.image,
+            why="its variables are not set: FROM sees only ARGs that stand before the first FROM",
+            remedy="declare the ARG there with a default, or pass --build-arg",
+        )
+    base = _base(image, platform, dockerfile.stages[: stage.index], options)
+    if isinstance(base, FromStage) and platform is None:
+        platform = above[base.index].platform
+    return Node(stage=stage, base=base, platform=platform or options.platform)
+
+
+def _platform(text: str) -> Platform | None:
+    if not text:
+        return None
+    try:
+        return Platform.parse(text)
+    except InvalidPlatform as e:
+        raise Fault(f"--platform: {e.summary}", at="--platform", why=e.why, remedy=e.remedy) from e
+
+
+def _base(
+    image: str,
+    platform: Platform | None,
+    above: tuple[BuildStage, ...],
+    options: FrontendOptions,
+) -> Base:
+    context = _context(options, image, platform)
+    if isinstance(context, FromContext):
+        raise Fault(
+            f"a stage cannot begin from context {image}, which is a directory",
+            at=image,
+            remedy=f"write FROM scratch and COPY --from={image} . /",
+        )
+    if context is not None:
+        return context
+    found = _named(above, image, before=len(above))
+    if found is not None:
+        return FromStage(found)
+    if image.lower() == "scratch":
+        return Scratch()
+    return FromImage(BaseImage(image, platform or options.platform))
+
+
+def _context(
+    options: FrontendOptions, name: str, platform: Platform | None = None
+) -> FromContext | FromImage | None:
+    """The named context in the place of a stage or an image, if there is one."""
+    if name.lower() in ("scratch", "context"):
+        return None
+    known = {n.lower(): n for n in options.contexts}
+    found = known.get(name.lower())
+    if found is None:
+        return None
+    value = options.contexts[found]
+    for scheme in _IMAGE_SCHEMES:
+        if value.startswith(scheme):
+            image = BaseImage(value.removeprefix(scheme), platform or options.platform)
+            return FromImage(image)
+    return FromContext(found)
+
+
+def _named(stages: tuple[BuildStage, ...], name: str, *, before: int) -> int | None:
+    """The last stage of that name above stage `before`."""
+    wanted = name.lower()
+    for stage in reversed(stages[:before]):
+        if stage.start.name == wanted:
+            return stage.index
+    return None
+
+
+def _target(dockerfile: Dockerfile, target: str) -> int:
+    stages = dockerfile.stages
+    if not target:
+        return len(stages) - 1
+    found = _named(stages, target, before=len(stages))
+    if found is not None:
+        return found
+    if target.isascii() and target.isdigit() and int(target[:9]) < len(stages):
+        return int(target)
+    names = [s.start.name_written for s in stages if s.start.name]
+    fault = Fault(
+        f"there is no stage {target!r} to build",
+        why="the stages are: " + (", ".join(names) or f"0 to {len(stages) - 1}, without names"),
+        remedy=did_you_mean(target, names),
+    )
+    raise dockerfile.source.error(fault, SourceRange(dockerfile.source.file))
+
+
+def similar_stage(dockerfile: Dockerfile, ref: str) -> str:
+    """`did you mean …?` when an image that was not found looks like a stage's name, or ``."""
+    names = [s.start.name_written for s in dockerfile.stages if s.start.name]
+    return did_you_mean(ref, names)
