@@ -1,5 +1,7 @@
 """The end of a body is found exactly, however its bytes are cut up."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ def decode(raw: bytes, cuts: list[int]) -> tuple[bytes, bytes, bool]:
     whole = b""
     edges = sorted({0, len(raw), *(c for c in cuts if c < len(raw))})
     rest = b""
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         if framing.done:
             rest += raw[start:end]
             continue

@@ -186,6 +186,6 @@ def test_a_file_that_cannot_be_used_is_named(certs, tmp_path, broken):
     bad.write_text("no pem")
     files = {"cert": certs / "server.pem", "key": certs / "server.key", "ca": certs / "ca.pem"}
     files[broken] = bad
-    with pytest.raises(ConfigError, match="bad.pem") as refused:
+    with pytest.raises(ConfigError, match=r"bad\.pem") as refused:
         tls_context(str(files["cert"]), str(files["key"]), client_ca=str(files["ca"]))
     assert refused.value.remedy
