@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from argosy.concurrency import first_error, gather
 from argosy.content.graph import Children, children
-from argosy.content.store import BytesBody, Mounts, Pins, Referrers, Source, Store
+from argosy.content.store import BytesBody, Mounts, Pins, Referrers, Source, Store, origin
 from argosy.content.verify import missing, read, verified
 from argosy.errors import (
     ArgosyError,
@@ -189,7 +189,7 @@ class _Mover:
         async with self._slots:
             if isinstance(self.dst, Mounts):
                 with _failing("mount", "destination", str(desc)):
-                    if await self.dst.mount(desc, self.src):
+                    if await self.dst.mount(desc, origin(self.src, desc)):
                         self.tell("mounted", desc)
                         return
             self.tell("started", desc)

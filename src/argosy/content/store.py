@@ -124,6 +124,22 @@ class Pins(Protocol):
         ...
 
 
+@runtime_checkable
+class Derived(Protocol):
+    """A Source made of others; what is mounted or moved by name needs the one that really has it."""
+
+    def origin(self, desc: Descriptor) -> Source:
+        """Where a descriptor's bytes really are: another source, or this one."""
+        ...
+
+
+def origin(source: Source, desc: Descriptor) -> Source:
+    """The source that really has a descriptor's bytes, through all that is wrapped around it."""
+    while isinstance(source, Derived) and (inner := source.origin(desc)) is not source:
+        source = inner
+    return source
+
+
 async def put_bytes(store: Store, desc: Descriptor, body: bytes) -> Descriptor:
     """Put bytes that are in memory; the descriptor comes back for chaining."""
     await store.put(desc, BytesBody(body))

@@ -6,17 +6,17 @@ so that the archive appears whole or not at all, with the same bytes for the sam
 content.
 """
 
-import asyncio
 import io
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from functools import partial
+from typing import Any, BinaryIO, cast
 
-from argosy.concurrency import in_thread
+from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import ArchiveInvalid, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest, is_digest
@@ -32,9 +32,6 @@ from argosy.stores.layout_index import (
 )
 from argosy.stores.local_file import FilePieces, storage_errors
 from argosy.stores.tarball import Extent, TarMembers, TarWriter
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _GZIP = b"\x1f\x8b"
 _SMALL = 16 << 20  # bytes; index.json and manifest.json of real archives are far below
@@ -172,7 +169,7 @@ async def read_archive(path: str) -> AsyncIterator[Archive]:
     async with AsyncExitStack() as stack:
         with storage_errors(f"read {path}"):
             try:
-                file = await _uninterrupted(_seekable, path)
+                file = await in_thread_to_end(partial(_seekable, path))
             except FileNotFoundError as e:
                 raise NotFound(f"there is no archive {path}") from e
             stack.callback(file.close)
@@ -238,16 +235,18 @@ async def write_archive(path: str, *, docker: bool = False) -> AsyncIterator[OCI
         store = OCILayout(os.path.join(staging, "layout"), durable=False)
         yield store
         with storage_errors(f"write {path}"):
-            packed = await _uninterrupted(_pack, store, os.path.join(staging, "tar"), docker)
+            packed = await in_thread_to_end(
+                partial(_pack, store, os.path.join(staging, "tar"), docker=docker)
+            )
             if packed and special:
-                await _uninterrupted(_pour, packed, target)
+                await in_thread_to_end(partial(_pour, packed, target))
             elif packed:
                 await in_thread(os.rename, packed, target)
     finally:
         await in_thread(shutil.rmtree, staging, ignore_errors=True)
 
 
-def _pack(store: OCILayout, path: str, docker: bool) -> str:
+def _pack(store: OCILayout, path: str, *, docker: bool) -> str:
     """Write the archive; its path, or empty if there is nothing to write."""
     index = store.index().ordered()
     if not index.listed():
@@ -279,13 +278,3 @@ def _header(store: OCILayout) -> bytes:
 def _pour(source: str, target: str) -> None:
     with open(source, "rb") as file, open(target, "wb") as out:
         shutil.copyfileobj(file, out, 1 << 20)
-
-
-async def _uninterrupted(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    # A thread cannot be cancelled: the files it works on are only removed when it is done.
-    work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
