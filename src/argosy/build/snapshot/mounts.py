@@ -1,0 +1,143 @@
+"""Mounting, by system call: overlayfs, and a mount namespace of our own.
+
+Source: mount(2), unshare(2), Linux Documentation/filesystems/overlayfs.rst.
+"""
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from argosy.errors import BuildError, StorageError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_MS_REC, _MS_SLAVE = 16384, 1 << 19
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
+_PAGE = 4096  # bytes the kernel takes as mount options
+
+# As root the host's defaults may be on; each would put things into the upper
+# directory that a layer cannot say (overlayfs.rst, "redirect_dir", "metacopy", "index").
+_ALWAYS = "index=off,redirect_dir=off,metacopy=off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """An overlay mount; all paths relative to `top`, so that many layers fit into one page."""
+
+    top: str
+    lowers: tuple[str, ...]  # the top one first
+    upper: str
+    work: str
+    target: str
+
+
+def mount_overlay(overlay: Overlay) -> None:
+    """Mount it (blocking). BuildError says what to do where overlayfs does not work.
+
+    Volatile where the kernel can (5.10): it then never waits for the disk, not even
+    when a package manager asks it to. What survives a power cut is decided later, by
+    `OverlaySnapshotter.settle`.
+    """
+    options = (
+        f"lowerdir={':'.join(overlay.lowers)},upperdir={overlay.upper},workdir={overlay.work},"
+        f"{_ALWAYS}"
+    )
+    if len(options) + len(",volatile") >= _PAGE:
+        raise BuildError(
+            f"{len(overlay.lowers)} layers are too many for one image",
+            why=f"overlayfs takes at most {_PAGE} bytes of options",
+            remedy="join RUN steps, or start from a base image with fewer layers",
+        )
+
+    def mount() -> int:
+        code = _mount(overlay.target, "overlay", options + ",volatile")
+        return _mount(overlay.target, "overlay", options) if code == errno.EINVAL else code
+
+    if code := _within(overlay.top, mount):
+        raise _no_overlay(code, overlay.top)
+
+
+def _mount(target: str, kind: str, options: str) -> int:
+    failed = _libc.mount(b"overlay", os.fsencode(target), kind.encode(), 0, options.encode())
+    return ctypes.get_errno() if failed else 0
+
+
+def _within(folder: str, action: Callable[[], int]) -> int:
+    """Run `action` with `folder` as the current directory, of a thread of its own only."""
+    result = [errno.EIO]
+
+    def run() -> None:
+        if _libc.unshare(_CLONE_FS):
+            result[0] = ctypes.get_errno()
+            return
+        try:
+            os.chdir(folder)
+        except OSError as e:
+            result[0] = e.errno or errno.EIO
+            return
+        result[0] = action()
+
+    thread = threading.Thread(target=run, name="argosy-mount")
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def _no_overlay(code: int, top: str) -> BuildError:
+    why = os.strerror(code)
+    if code == errno.EPERM:
+        return BuildError(
+            "cannot mount the layers", why=why, remedy="run argosy build as root (sudo)"
+        )
+    if code == errno.ENODEV:
+        return BuildError(
+            "cannot mount the layers",
+            why="this kernel has no overlayfs",
+            remedy="load it with: modprobe overlay",
+        )
+    return BuildError(
+        f"cannot mount the layers below {top}",
+        why=f"overlayfs says: {why}",
+        remedy="set ARGOSY_HOME to a directory on ext4, xfs, btrfs or tmpfs: overlayfs cannot"
+        " lie on another overlayfs (inside a container: on a volume) or on a network file system",
+    )
+
+
+def unmount(target: str) -> None:
+    """Unmount (blocking); a busy mount is taken out of sight at once and ends with its last user."""
+    path = os.fsencode(target)
+    if not _libc.umount2(path, _UMOUNT_NOFOLLOW):
+        return
+    if _libc.umount2(path, _UMOUNT_NOFOLLOW | _MNT_DETACH):
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOENT):  # it is not mounted (any more)
+            raise StorageError(f"cannot unmount {target}", why=os.strerror(code))
+
+
+def enter_private_mounts() -> bool:
+    """Give this process a mount namespace of its own: no mount outlives it, not even after kill -9.
+
+    Mounts of the host still come in; ours stay inside, so whatever the host is to
+    see must be mounted before. False if it was not possible: without root, or once
+    there is another thread, which would stay behind in the old namespace.
+    """
+    if os.geteuid() != 0 or len(os.listdir("/proc/self/task")) > 1:
+        return False
+    if _libc.unshare(_CLONE_NEWNS):
+        return False
+    return not _libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+
+
+def sync_file_system(path: str) -> None:
+    """Wait until everything written to the file system of `path` is on the disk (blocking)."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(fd):
+            code = ctypes.get_errno()
+            raise StorageError(f"cannot write back {path}", why=os.strerror(code))
+    finally:
+        os.close(fd)

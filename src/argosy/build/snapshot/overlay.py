@@ -1,0 +1,275 @@
+"""Snapshots as overlayfs layer directories: one directory per step, mounted on top of one another.
+
+Editing mounts the parent chain with a fresh upper directory; committing renames
+that directory to its id, so a snapshot is there whole or not at all. A layer is the
+tar of one directory: nothing is compared. Several processes may share one root.
+
+Durability: nothing is flushed while building. `settle` (and `close`) flush once and
+mark the new snapshots; those without the mark are forgotten after a restart of the
+machine. So a cache record may name a snapshot that is gone (`exists`), but never one
+that is damaged.
+"""
+
+import asyncio
+import base64
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from argosy.build.graph import Snapshot, Workspace
+from argosy.build.layers.blob import LayerOptions, read_layer, write_layer
+from argosy.build.layers.compression import Compression
+from argosy.build.layers.pack import PackOptions
+from argosy.build.layers.unpack import UnpackOptions
+from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_system, unmount
+from argosy.build.snapshot.session import MERGED, Session, remove_tree, storage_errors, write
+from argosy.concurrency import in_thread, in_thread_to_end
+from argosy.content.store import Source, Store
+from argosy.errors import BuildError, NotFound
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+
+
+class OverlaySnapshotter:
+    """Snapshots below one directory; see `graph.Snapshotter`. Use it as `async with`.
+
+    `compression` and `epoch` (SOURCE_DATE_EPOCH) say how `layer` writes layers.
+    """
+
+    def __init__(
+        self, root: str, *, compression: Compression | None = None, epoch: int | None = None
+    ) -> None:
+        self.root = os.path.abspath(root)
+        self._compression = compression or Compression()
+        self._epoch = epoch
+        self._session: Session | None = None
+        self._opening = asyncio.Lock()
+        self._applying: dict[str, asyncio.Lock] = {}
+        self._fresh: list[str] = []  # ids committed but not marked durable yet
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    # The protocol
+
+    @asynccontextmanager
+    async def edit(self, parent: Snapshot | None) -> AsyncIterator[Workspace]:
+        """A workspace on top of `parent`, mounted for as long as the block lasts."""
+        workspace = _Workspace(await self._opened(), parent)
+        try:
+            await in_thread_to_end(workspace.open)
+            yield workspace
+        finally:
+            await in_thread_to_end(workspace.close)
+
+    async def commit(self, workspace: Workspace) -> Snapshot:
+        """Keep what was written; the workspace is unmounted and of no more use."""
+        if not isinstance(workspace, _Workspace):
+            raise BuildError("this workspace is of another snapshotter")
+        name = _random_id()
+        await in_thread_to_end(lambda: workspace.keep(name))
+        self._fresh.append(name)
+        return Snapshot(name, workspace.parent)
+
+    async def layer(self, upper: Snapshot, into: Store) -> tuple[Descriptor, Digest]:
+        """The changes of `upper` as a compressed layer in `into`, and its diffID."""
+        session = await self._opened()
+        options = LayerOptions(
+            scratch=session.path,
+            tar=PackOptions(overlay=True, epoch=self._epoch),
+            compression=self._compression,
+        )
+        return await write_layer(await self._there(upper), into, options)
+
+    async def apply(self, parent: Snapshot | None, layer: Descriptor, source: Source) -> Snapshot:
+        """Unpack a layer on top of `parent`; once, whoever asks: its id follows from the two."""
+        snapshot = Snapshot(_chain_id(parent, layer), parent)
+        async with self._applying.setdefault(snapshot.id, asyncio.Lock()):
+            if not await self.exists(snapshot):
+                await self._unpack(snapshot, layer, source)
+        return snapshot
+
+    async def remove(self, snapshot: Snapshot) -> None:
+        """Forget a snapshot nothing is built upon; no matter if it is gone already."""
+        session = await self._opened()
+        await in_thread_to_end(lambda: _remove(session, snapshot.id))
+
+    # More
+
+    async def exists(self, snapshot: Snapshot) -> bool:
+        """Whether it, and everything below it, is here."""
+        await self._opened()
+        return await in_thread(lambda: all(map(os.path.isdir, self._folders(snapshot))))
+
+    async def settle(self) -> None:
+        """Make what was committed survive a power cut; may run while other work goes on."""
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            await in_thread_to_end(lambda: self._settle(fresh))
+
+    async def close(self) -> None:
+        """Settle, then leave nothing of this process behind but snapshots."""
+        session, self._session = self._session, None
+        if session is not None:
+            await self.settle()
+            await in_thread_to_end(session.close)
+
+    async def _opened(self) -> Session:
+        async with self._opening:
+            if self._session is None:
+                self._session = await in_thread(Session, self.root)
+        return self._session
+
+    def _folders(self, snapshot: Snapshot | None) -> list[str]:
+        """The layer directories of a chain, the top one first."""
+        ids = snapshot.chain[::-1] if snapshot else ()
+        return [os.path.join(self.root, i, "fs") for i in ids]
+
+    async def _there(self, snapshot: Snapshot) -> str:
+        if not await self.exists(snapshot):
+            raise NotFound(
+                f"snapshot {snapshot.id} is gone",
+                why="it, or one below it, was removed",
+                remedy="build again",
+            )
+        return self._folders(snapshot)[0]
+
+    async def _unpack(self, snapshot: Snapshot, layer: Descriptor, source: Source) -> None:
+        workspace = _Workspace(await self._opened(), snapshot.parent)
+        lowers = tuple(self._folders(snapshot.parent))
+        try:
+            await in_thread_to_end(workspace.prepare)
+            options = UnpackOptions(overlay=True, lowers=lowers)
+            await read_layer(layer, source, workspace.upper, options)
+            await in_thread_to_end(lambda: workspace.keep(snapshot.id))
+            self._fresh.append(snapshot.id)
+        finally:
+            await in_thread_to_end(workspace.close)
+
+    def _settle(self, fresh: list[str]) -> None:
+        with storage_errors(f"write back {self.root}"):
+            sync_file_system(self.root)
+            for name in fresh:
+                folder = os.path.join(self.root, name)
+                if os.path.isdir(folder):
+                    write(os.path.join(folder, "durable"), "")
+
+
+class _Workspace:
+    """A directory of its own in a session: upper and work directory, and the mount point."""
+
+    def __init__(self, session: Session, parent: Snapshot | None) -> None:
+        self._session = session
+        self._parent = parent
+        self._name = secrets.token_hex(4)
+        self._path = os.path.join(session.path, self._name)
+        self._mounted = False
+        self.upper = os.path.join(self._path, "fs")
+
+    @property
+    def root(self) -> str:
+        """The merged root; without a parent there is nothing to merge."""
+        return os.path.join(self._path, MERGED) if self._parent else self.upper
+
+    @property
+    def parent(self) -> Snapshot | None:
+        """What it started from."""
+        return self._parent
+
+    def prepare(self) -> None:
+        """Make the directories (blocking); the upper one looks as the parent's root does."""
+        with storage_errors(f"make a workspace in {self._session.root}"):
+            for folder in (self._path, self.upper):
+                os.mkdir(folder, 0o755)
+            if self._parent is not None:
+                like = self._parent_root()
+                os.chown(self.upper, like.st_uid, like.st_gid)
+                os.chmod(self.upper, stat.S_IMODE(like.st_mode))
+
+    def _parent_root(self) -> os.stat_result:
+        assert self._parent is not None
+        try:
+            return os.stat(os.path.join(self._session.root, self._parent.id, "fs"))
+        except FileNotFoundError as e:
+            raise NotFound(f"snapshot {self._parent.id} is gone", remedy="build again") from e
+
+    def open(self) -> None:
+        """Make the directories and mount (blocking)."""
+        self.prepare()
+        if self._parent is None:
+            return
+        with storage_errors(f"make a workspace in {self._session.root}"):
+            for folder in ("work", MERGED):
+                os.mkdir(os.path.join(self._path, folder), 0o700)
+        below = f"work/{self._session.name}/{self._name}"
+        mount_overlay(
+            Overlay(
+                top=self._session.root,
+                lowers=tuple(f"{i}/fs" for i in self._parent.chain[::-1]),
+                upper=f"{below}/fs",
+                work=f"{below}/work",
+                target=f"{below}/{MERGED}",
+            )
+        )
+        self._mounted = True
+
+    def keep(self, name: str) -> None:
+        """Unmount, and let the upper directory be the snapshot `name` (blocking)."""
+        if not os.path.isdir(self.upper):
+            raise BuildError("this workspace was committed or left already")
+        self._unmount()
+        with storage_errors(f"keep a snapshot in {self._session.root}"):
+            for folder in ("work", MERGED):
+                remove_tree(os.path.join(self._path, folder))
+            write(os.path.join(self._path, "boot"), self._session.boot)
+            target = os.path.join(self._session.root, name)
+            try:
+                os.rename(self._path, target)
+            except OSError:
+                if not os.path.isdir(os.path.join(target, "fs")):
+                    raise
+                # Another process applied the same layer meanwhile; the two are equal.
+
+    def close(self) -> None:
+        """Unmount, and remove what was not kept (blocking)."""
+        self._unmount()
+        with storage_errors(f"clean up {self._session.root}"):
+            remove_tree(self._path)
+
+    def _unmount(self) -> None:
+        if self._mounted:
+            unmount(os.path.join(self._path, MERGED))
+            self._mounted = False
+
+
+def _remove(session: Session, name: str) -> None:
+    with storage_errors(f"remove a snapshot from {session.root}"):
+        away = os.path.join(session.path, secrets.token_hex(4))
+        try:
+            os.rename(os.path.join(session.root, name), away)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(away)
+
+
+def _chain_id(parent: Snapshot | None, layer: Descriptor) -> str:
+    """The id of a layer on a parent: 120 bits, too many to find two that collide."""
+    words = f"{parent.id if parent else ''} {layer.digest}"
+    return _short(hashlib.sha256(words.encode()).digest())
+
+
+def _random_id() -> str:
+    return _short(secrets.token_bytes(15))
+
+
+def _short(data: bytes) -> str:
+    # Short, since the ids of all layers have to fit into one page of mount options.
+    return base64.b32encode(data[:15]).decode().lower()
