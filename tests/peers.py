@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,9 +203,10 @@ def _mounts_below(root: Path) -> list[str]:
 def podman(tmp_path: Path) -> Iterator[Run]:
     """podman on storage of its own; with plain-HTTP loopback registries allowed per command."""
     need("podman")
-    store = ["--root", str(tmp_path / "podman"), "--runroot", str(tmp_path / "podman-run")]
-    store += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
-    yield lambda *words, **more: run("podman", *store, *words, **more)
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:  # it takes 50 characters at most
+        store = ["--root", str(tmp_path / "podman"), "--runroot", short]
+        store += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
+        yield lambda *words, **more: run("podman", *store, *words, **more)
     for mount in sorted(_mounts_below(tmp_path), reverse=True):
         subprocess.run(["umount", "-l", mount], capture_output=True)
 
