@@ -38,9 +38,9 @@ def target(path: str) -> Target:
 
 
 def _upload(path: str) -> Target:
+    if path.endswith("/blobs/uploads"):
+        path += "/"
     name, found, upload = path.rpartition("/blobs/uploads/")
-    if not found and path.endswith("/blobs/uploads"):
-        name, found = path.removesuffix("/blobs/uploads"), "/"
     if not found or not name.startswith("/v2/") or "/" in upload:
         return NOWHERE
     return Target("upload" if upload else "uploads", name[4:], upload)
