@@ -60,7 +60,7 @@ class Exchange:
 
     async def send(self, request: Request, scopes: Sequence[str]) -> Answer:
         """The answer, whatever its status, after the retries it is worth."""
-        if request.stream is not None:
+        if request.stream is not None or request.once:
             return await self._authorized(request, scopes)
         attempt = 0
         while True:

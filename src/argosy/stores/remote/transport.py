@@ -32,7 +32,7 @@ from argosy.errors import ArgosyError, ConfigError, NetworkError, NetworkTimeout
 from argosy.settings import Settings
 
 PIECE = 1 << 20  # bytes; big enough that Python's share of a transfer is small
-_SENT = 256 << 10  # bytes a slow link must take within the read timeout
+_SENT = 512 << 10  # bytes a slow link must take within the read timeout
 _MAX_ERROR = 64 << 10  # bytes of an error's body worth reading
 _TLS_WORDS = ("certificate", "tls", "handshake", "corrupt message", "alert", "unknownissuer")
 
@@ -49,7 +49,11 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request. A `stream` is sent as it comes, `length` bytes of it; it cannot be sent twice."""
+    """One HTTP request.
+
+    A `stream` is sent as it comes, `length` bytes of it; it cannot be sent twice.
+    `once` keeps the exchange from trying it again: its owner knows better.
+    """
 
     method: str
     url: str
@@ -57,6 +61,7 @@ class Request:
     body: bytes | None = None
     stream: Body | None = field(default=None, repr=False)
     length: int | None = None
+    once: bool = False
 
 
 class Answer:
@@ -230,14 +235,18 @@ class _Upload:
         loop = asyncio.get_running_loop()
         deadline.reschedule(None)  # a slow source is not a stalled registry
         async for piece in body:
-            for start in range(0, len(piece), _SENT) if len(piece) > PIECE else (0,):
+            # Sliced, so that a slow link that moves is told from one that stalls. An empty
+            # piece would not be taken after the last byte: nothing may follow that.
+            for start in range(0, len(piece), _SENT):
                 deadline.reschedule(loop.time() + self.stall)
-                await self.outflow.put(
-                    piece[start : start + _SENT] if start or len(piece) > PIECE else piece
-                )
+                await self.outflow.put(_slice(piece, start))
             deadline.reschedule(None)
         deadline.reschedule(loop.time() + self.stall)
         await self.outflow.put(None)
+
+
+def _slice(piece: bytes, start: int) -> bytes:
+    return piece if len(piece) <= _SENT else piece[start : start + _SENT]
 
 
 class _Outflow:
@@ -291,7 +300,7 @@ def _outgoing(request: Request) -> dict[str, str]:
     headers = dict(request.headers)
     if request.length is not None:
         headers["Content-Length"] = str(request.length)
-    elif request.body is None and request.method in ("POST", "PUT", "PATCH"):
+    elif not request.body and request.method in ("POST", "PUT", "PATCH"):
         headers["Content-Length"] = "0"
     return headers
 

@@ -152,8 +152,8 @@ class Upload:
             method="PUT",
             url=url,
             headers=headers,
-            stream=BytesBody(data or b""),
-            length=len(data or b""),
+            body=data or b"",
+            once=True,
         )
         try:
             answer = await self._ask(request, (201, 204))
@@ -201,7 +201,7 @@ class Upload:
         location, self._location = self._location, ""
         if not location:
             return
-        request = Request(method="DELETE", url=location, stream=BytesBody(b""), length=0)
+        request = Request(method="DELETE", url=location, once=True)
         try:
             await (await self._exchange.send(request, self._scopes)).read()
         except ArgosyError:
