@@ -205,7 +205,7 @@ def docker_manifest(store: OCILayout, index: LayoutIndex) -> bytes:
 def _image_for_docker(store: OCILayout, desc: Descriptor) -> Manifest | None:
     view = parse_manifest(store.read_small(desc.digest), desc.media_type)
     if isinstance(view, Manifest):
-        return view if _is_image(view) else None
+        return view if _is_image(store, view) else None
     images = [
         (child.platform, child)
         for child in view.manifests
@@ -215,11 +215,16 @@ def _image_for_docker(store: OCILayout, desc: Descriptor) -> Manifest | None:
     return _image_for_docker(store, chosen) if chosen is not None else None
 
 
-def _is_image(view: Manifest) -> bool:
-    # Signatures and attestations often carry an image config, but never layers of files.
-    return view.config.media_type in media.CONFIGS and all(
-        media.is_layer(layer.media_type) for layer in view.layers
-    )
+def _is_image(store: OCILayout, view: Manifest) -> bool:
+    # Signatures and attestations often carry an image config, but not its layers of files.
+    if view.config.media_type not in media.CONFIGS:
+        return False
+    try:
+        diff_ids = parse_config(store.read_small(view.config.digest)).diff_ids
+    except (ManifestInvalid, InvalidDigest):
+        return False
+    layers = view.layers
+    return len(diff_ids) == len(layers) and all(media.is_layer(x.media_type) for x in layers)
 
 
 def _blob_name(desc: Descriptor) -> str:

@@ -1,0 +1,81 @@
+"""Every Store keeps every promise: the suite of argosy.content.suite, run on each of them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from argosy.content.memory import MemoryStore
+from argosy.content.store import Source, Store
+from argosy.content.suite import CHECKS, Check, Place
+from argosy.stores.archive import read_archive, write_archive
+from argosy.stores.layout import OCILayout
+
+Opening = Callable[[Path], AbstractAsyncContextManager[Place]]
+
+
+@dataclass
+class Simple:
+    """A place whose reopened source is made by a function."""
+
+    store: Store
+    again: Callable[[], Source]
+
+    async def reopened(self) -> Source:
+        return self.again()
+
+
+@asynccontextmanager
+async def memory(_tmp: Path) -> AsyncIterator[Place]:
+    store = MemoryStore()
+    yield Simple(store, lambda: store)
+
+
+@asynccontextmanager
+async def layout(tmp: Path) -> AsyncIterator[Place]:
+    path = str(tmp / "layout")
+    yield Simple(OCILayout(path), lambda: OCILayout(path))
+
+
+@dataclass
+class ArchivePlace:
+    """An archive: written while open, read after it was closed."""
+
+    store: Store
+    path: str
+    stack: AsyncExitStack
+
+    async def reopened(self) -> Source:
+        await self.stack.aclose()
+        return await self.stack.enter_async_context(read_archive(self.path))
+
+
+def archive(*, docker: bool) -> Opening:
+    @asynccontextmanager
+    async def opening(tmp: Path) -> AsyncIterator[Place]:
+        path = str(tmp / "archive.tar")
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(write_archive(path, docker=docker))
+            yield ArchivePlace(store, path, stack)
+
+    return opening
+
+
+# docker-archive is written as Docker 25 and later do: an OCI layout with manifest.json
+# beside it. So nothing is excluded; what an older `docker load` cannot see of it
+# (indexes, artifacts, referrers) is left out of manifest.json only.
+STORES: dict[str, Opening] = {
+    "memory": memory,
+    "oci": layout,
+    "oci-archive": archive(docker=False),
+    "docker-archive": archive(docker=True),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("store", STORES)
+async def test_store_keeps_the_promise(store: str, check: Check, tmp_path: Path) -> None:
+    async with STORES[store](tmp_path) as place:
+        await check(place)
