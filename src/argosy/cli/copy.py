@@ -64,6 +64,7 @@ async def run(args: argparse.Namespace) -> int:
     """Copy; prints the destination with the digest."""
     from argosy.cli.session import Session
     from argosy.cli.transfer import Transfer, move, told
+    from argosy.concurrency import in_thread
 
     what = Transfer(
         source=args.source,
@@ -75,7 +76,7 @@ async def run(args: argparse.Namespace) -> int:
     async with Session(args) as session:
         moved = await move(session, what)
     if args.digestfile:
-        _write(args.digestfile, f"{moved.digest}\n")
+        await in_thread(_write, args.digestfile, f"{moved.digest}\n")
     if args.json:
         from argosy.cli.terminal.table import print_json
 

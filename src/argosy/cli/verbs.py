@@ -5,7 +5,6 @@ A verb is a module of this package with `arguments(parser)` and `run(args)`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -82,8 +81,7 @@ ALIASES = {
 _LONGEST = 3  # words
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A verb and the words that are left for it."""
 
     verb: Verb

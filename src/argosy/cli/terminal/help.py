@@ -56,7 +56,7 @@ def _positional(action: argparse.Action) -> str:
 
 def _laid_out(cells: tuple[str, str]) -> str:
     name, about = cells
-    lines = textwrap.wrap(about, WIDTH - _COLUMN - 2) or [""]
+    lines = textwrap.wrap(about, WIDTH - _COLUMN - 2, break_on_hyphens=False) or [""]
     first = f"  {name:{_COLUMN - 2}}  {lines[0]}".rstrip()
     if len(name) > _COLUMN - 2:
         first = f"  {name}\n{'':{_COLUMN}}  {lines[0]}"

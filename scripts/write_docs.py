@@ -1,0 +1,16 @@
+"""`make docs`: write the generated parts of the documentation anew."""
+
+from pathlib import Path
+
+from argosy.cli.terminal.reference import page
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """The reference of the command line, from its parsers."""
+    (TOP / "docs" / "cli.md").write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What the tests of the command line share: images, a home of their own, a running registry."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.images import multi_platform
+from tests.peers import Registry
+
+from argosy.cli.main import main
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Argosy = Callable[..., Said]
+
+
+@pytest.fixture
+def argosy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Argosy:
+    """Run a command line in this process, with a home and credentials of the test's own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, value in {
+        "ARGOSY_HOME": home / "argosy",
+        "HOME": home,
+        "DOCKER_CONFIG": home / ".docker",
+        "XDG_RUNTIME_DIR": home / "run",
+        "XDG_CONFIG_HOME": home / ".config",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "BUILDKIT_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def said(*words: object) -> Said:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        return Said(code, *capfd.readouterr())
+
+    return said
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """An OCI layout with the tag v1: an index for amd64 and arm64."""
+    multi_platform(tmp_path / "layout", payload=str(tmp_path).encode())
+    return tmp_path / "layout"
+
+
+@pytest.fixture
+def host(argosy_registry: Registry) -> str:
+    """host:port of a registry of ours that runs."""
+    return argosy_registry.host
