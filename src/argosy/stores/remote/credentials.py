@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -310,6 +309,8 @@ def _read(path: str) -> _File | None:
 
 def _write(path: str, value: Mapping[str, Any]) -> None:
     """Replace the file at once, for the owner's eyes only; a symlink stays one."""
+    import tempfile  # noqa: PLC0415 - slow to import, and only login writes
+
     target = os.path.realpath(path)
     temporary = ""
     try:
