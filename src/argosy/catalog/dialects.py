@@ -1,10 +1,10 @@
 """What differs between databases, all of it: connection settings and conflict clauses."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects import postgresql, sqlite
 
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -39,8 +39,8 @@ def upsert(
     """Insert rows; where the key is there already, set the columns of `update`, or leave it."""
     if not rows:
         return
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
+    # Both dialects spell it alike; only the one in use is imported (postgresql takes 100 ms).
+    statement = import_module(f"sqlalchemy.dialects.{conn.dialect.name}").insert(table)
     keys = list(table.primary_key)
     if update:
         excluded = {name: statement.excluded[name] for name in update}

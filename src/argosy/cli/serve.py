@@ -36,6 +36,10 @@ def arguments(parser: "Parser") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    import gc
+
+    # What is imported and made at the start stays: collecting it, now or later, is lost time.
+    gc.disable()
     from argosy.server import listening
     from argosy.server.http.server import run as run_loop
 
@@ -61,6 +65,7 @@ def _options(address: "Address", files: "TLSFiles") -> "ServerOptions":
 
 async def _serve(args: argparse.Namespace, address: "Address", options: "ServerOptions") -> int:
     import asyncio
+    import gc
     import logging
     import signal
     from dataclasses import replace
@@ -80,6 +85,8 @@ async def _serve(args: argparse.Namespace, address: "Address", options: "ServerO
         async with Server(app, replace(options, log=app.metrics.tell)) as server:
             scheme = "https" if options.tls else "http"
             where = address.with_port(server.port)
+            gc.freeze()
+            gc.enable()
             print(f"argosy: serving {scheme}://{where} data={data}", flush=True)
             await stop.wait()
     return 0
