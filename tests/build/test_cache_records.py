@@ -46,7 +46,11 @@ async def test_the_empty_file_system_is_a_hit_not_a_miss(path):
 
 async def test_a_record_is_a_miss_while_its_snapshot_is_gone(path):
     gone = set()
-    with BuildCache(path, lambda s: not gone.intersection(s.chain)) as cache:
+
+    async def exists(snapshot):
+        return not gone.intersection(snapshot.chain)
+
+    with BuildCache(path, exists) as cache:
         await cache.keep(KEY, CHAIN, "")
         assert await cache.find(KEY)
         gone.add("b")
@@ -71,6 +75,7 @@ async def test_layers_and_pins_are_remembered(path):
         assert await cache.layer(CHAIN) is None
         await cache.keep_layer(CHAIN, LAYER, Digest.of(b"diff"))
         assert await cache.layer(CHAIN) == (LAYER, Digest.of(b"diff"))
+        assert await cache.layer(CHAIN, "epoch=0") is None
         assert await cache.pin("docker.io/library/debian:12", "linux/arm64") is None
         await cache.keep_pin("docker.io/library/debian:12", "linux/arm64", LAYER)
         assert await cache.pin("docker.io/library/debian:12", "linux/arm64") == LAYER

@@ -76,7 +76,10 @@ class World:
         return Solver(work, cache, jobs=jobs)
 
     def cache(self) -> BuildCache:
-        return BuildCache(self.path, lambda s: not self.lost.intersection(s.chain))
+        return BuildCache(self.path, self.exists)
+
+    async def exists(self, snapshot):
+        return not self.lost.intersection(snapshot.chain)
 
     def kinds(self, name: str) -> list[str]:
         return [e.kind for e in self.events if e.name == name]

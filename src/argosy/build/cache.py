@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS records (
   key TEXT PRIMARY KEY, chain TEXT NOT NULL, description TEXT NOT NULL,
   created REAL NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS layers (
-  snapshot TEXT PRIMARY KEY, descriptor TEXT NOT NULL, diff_id TEXT NOT NULL,
-  created REAL NOT NULL) WITHOUT ROWID;
+  snapshot TEXT NOT NULL, form TEXT NOT NULL, descriptor TEXT NOT NULL, diff_id TEXT NOT NULL,
+  created REAL NOT NULL, PRIMARY KEY (snapshot, form)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pins (
   reference TEXT NOT NULL, platform TEXT NOT NULL, descriptor TEXT NOT NULL,
   created REAL NOT NULL, PRIMARY KEY (reference, platform)) WITHOUT ROWID;
@@ -51,16 +51,18 @@ class Record:
     used: float
 
 
-def _trusting(_snapshot: Snapshot) -> bool:
+async def _trusting(_snapshot: Snapshot) -> bool:
     return True
 
 
 class BuildCache:
     """The records of one home; open it with `with`. Calls may come from any task."""
 
-    def __init__(self, path: str, holds: Callable[[Snapshot], bool] = _trusting) -> None:
+    def __init__(
+        self, path: str, exists: Callable[[Snapshot], Awaitable[bool]] = _trusting
+    ) -> None:
         self._path = path
-        self._holds = holds
+        self._exists = exists
         self._lock = threading.Lock()
         self._touched: set[str] = set()
         self._db: sqlite3.Connection | None = None
@@ -87,7 +89,14 @@ class BuildCache:
 
     async def find(self, key: Digest) -> Record | None:
         """The record of a key, if its snapshot is still there."""
-        return await in_thread(self._find, key)
+        row = await in_thread(self._one, "SELECT * FROM records WHERE key = ?", (key,))
+        if row is None:
+            return None
+        found = _record(row)
+        if found.snapshot is not None and not await self._exists(found.snapshot):
+            return None
+        self._touched.add(key)
+        return found
 
     async def keep(self, key: Digest, snapshot: Snapshot | None, description: str) -> None:
         """Remember what a key came to; call it after the snapshot was committed."""
@@ -99,18 +108,20 @@ class BuildCache:
             (key, chain, description, now, now),
         )
 
-    async def layer(self, snapshot: Snapshot) -> tuple[Descriptor, Digest] | None:
-        """The compressed layer and diffID that a snapshot was exported as, if it was."""
-        sql = "SELECT descriptor, diff_id FROM layers WHERE snapshot = ?"
-        row = await in_thread(self._one, sql, (snapshot.id,))
+    async def layer(self, snapshot: Snapshot, form: str = "") -> tuple[Descriptor, Digest] | None:
+        """The layer and diffID that a snapshot was packed as, in a form (compression, times)."""
+        sql = "SELECT descriptor, diff_id FROM layers WHERE snapshot = ? AND form = ?"
+        row = await in_thread(self._one, sql, (snapshot.id, form))
         return row and (_descriptor(row[0]), Digest(row[1]))
 
-    async def keep_layer(self, snapshot: Snapshot, layer: Descriptor, diff_id: Digest) -> None:
+    async def keep_layer(
+        self, snapshot: Snapshot, layer: Descriptor, diff_id: Digest, form: str = ""
+    ) -> None:
         """Remember the layer of a snapshot."""
         await in_thread(
             self._execute,
-            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?)",
-            (snapshot.id, json.dumps(layer.to_json()), diff_id, time.time()),
+            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)",
+            (snapshot.id, form, json.dumps(layer.to_json()), diff_id, time.time()),
         )
 
     async def pin(self, reference: str, platform: str) -> Descriptor | None:
@@ -140,16 +151,6 @@ class BuildCache:
         """Every record, the least recently used first; those without snapshot included."""
         rows = await in_thread(self._all, "SELECT * FROM records ORDER BY used, key", ())
         return [_record(row) for row in rows]
-
-    def _find(self, key: Digest) -> Record | None:
-        row = self._one("SELECT * FROM records WHERE key = ?", (key,))
-        if row is None:
-            return None
-        found = _record(row)
-        if found.snapshot is not None and not self._holds(found.snapshot):
-            return None
-        self._touched.add(key)
-        return found
 
     def _write_touched(self) -> None:
         now = time.time()

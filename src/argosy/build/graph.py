@@ -75,8 +75,8 @@ class Snapshotter(Protocol):
 class Holds(Protocol):
     """A Snapshotter that can tell whether a snapshot is still there (else it is taken on trust)."""
 
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the snapshot and everything below it are there; cheap, never wrong about a yes."""
+    async def exists(self, snapshot: Snapshot) -> bool:
+        """Whether the snapshot and everything below it are there; never wrong about a yes."""
         ...
 
 

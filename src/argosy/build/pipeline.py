@@ -1,5 +1,29 @@
-"""build: from a Dockerfile and a context to images where they were asked for."""
+"""build: from a Dockerfile and a context to images where they were asked for.
 
+Read the Dockerfile, plan it for each platform, lower the plans to one graph, solve
+the graph, make the images, deliver them. Each of these is a module of its own; this
+one only holds them together.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from argosy.build.bases import Base, BaseImages
+from argosy.build.cache import BuildCache
+from argosy.build.context import open_context, read_dockerfile, save_digests
+from argosy.build.dockerfile.evaluate import base_images, evaluate
+from argosy.build.dockerfile.parser import Dockerfile, parse
+from argosy.build.dockerfile.plan import BaseImage, Plan
+from argosy.build.dockerfile.stages import FrontendOptions
+from argosy.build.export import Assembly
+from argosy.build.export import Image as Made
+from argosy.build.graph import Holds, Snapshot, Work
+from argosy.build.lowering import Lowering, Target
+from argosy.build.ops import Image, Scratch
 from argosy.build.options import (
     Archive,
     BuildOptions,
@@ -9,7 +33,13 @@ from argosy.build.options import (
     Output,
     Secret,
 )
-from argosy.observe import Report, silent
+from argosy.build.outputs import Delivery, check, names_of, wants_files, write_notes
+from argosy.build.solver import Solution, Solver
+from argosy.build.tree import Tree
+from argosy.concurrency import in_thread
+from argosy.errors import ConfigError, UsageError
+from argosy.model.platform import Platform
+from argosy.observe import Event, Report, silent
 from argosy.settings import Settings
 
 __all__ = ["Archive", "BuildOptions", "BuildResult", "Ends", "Engine", "Output", "Secret", "build"]
@@ -28,4 +58,199 @@ async def build(
     Raises DockerfileError, StepFailed, another ArgosyError; nothing is tagged or
     pushed unless every platform was built.
     """
+    check(options)
+    state = os.path.join(settings.home, "build")
+    async with AsyncExitStack() as stack:
+        context, text, file = await in_thread(_opened, options, state)
+        trees = stack.enter_context(_contexts(options, context, file, state))
+        dockerfile = parse(text, os.path.relpath(file) if file != "-" else "Dockerfile")
+        engine = engine or await _engine(state, epoch_of(options), stack)
+        snapshots = engine.snapshots
+        exists = snapshots.exists if isinstance(snapshots, Holds) else _trusting
+        cache = stack.enter_context(BuildCache(os.path.join(state, "cache.db"), exists))
+        work = Work(
+            snapshots=snapshots,
+            execute=engine.execute,
+            images=ends.images,
+            report=report,
+            cache_mounts=os.path.join(state, "mounts"),
+            secrets={s.id: partial(_secret, s) for s in options.secrets},
+        )
+        this = _Build(options, settings, ends, work, cache)
+        return await this.run(dockerfile, trees)
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """One build, with everything it needs open."""
+
+    options: BuildOptions
+    settings: Settings
+    ends: Ends
+    work: Work
+    cache: BuildCache
+
+    async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
+        """From the parsed Dockerfile to delivered images."""
+        targets = await self._targets(dockerfile, trees)
+        tops, solution = await self._solve(targets)
+        for tree in trees.values():
+            await in_thread(save_digests, tree)
+        image = await self._assembled(targets, tops)
+        names = await self._delivered(targets, tops, image)
+        return BuildResult(
+            descriptor=image.descriptor,
+            names=names,
+            platforms=tuple(t.plan.platform for t in targets),
+            manifests=image.manifests,
+            steps=solution.steps,
+            cached=solution.steps - solution.ran,
+        )
+
+    async def _targets(
+        self, dockerfile: Dockerfile, trees: Mapping[str, Tree]
+    ) -> tuple[Target, ...]:
+        platforms = tuple(dict.fromkeys(self.options.platforms)) or (Platform.host(),)
+        resolver = BaseImages(
+            self.ends.images, self.ends.repository, self.cache, pull=self.options.pull
+        )
+        targets = []
+        for platform in platforms:
+            bases, plan = await self._planned(dockerfile, platform, resolver)
+            lowering = Lowering(
+                plan, bases, trees, network=self.options.network, several=len(platforms) > 1
+            )
+            targets.append(lowering.target())
+        self._warn(targets[0].plan)
+        return tuple(targets)
+
+    async def _planned(
+        self, dockerfile: Dockerfile, platform: Platform, resolver: BaseImages
+    ) -> tuple[dict[BaseImage, Base], Plan]:
+        options = FrontendOptions(
+            platform=platform,
+            build_args=self.options.build_args,
+            target=self.options.target,
+            labels=self.options.labels,
+            contexts=self.options.build_contexts,
+        )
+        bases: dict[BaseImage, Base] = {}
+        # A base's ONBUILD triggers may name more images, so ask until nothing is new.
+        while new := base_images(dockerfile, options, _configs(bases)):
+            bases |= await resolver.resolve_all(set(new))
+        return bases, evaluate(dockerfile, options, _configs(bases))
+
+    async def _solve(
+        self, targets: Sequence[Target]
+    ) -> tuple[tuple[Snapshot | None, ...], Solution]:
+        """The targets' snapshots; an image that is only renamed need not be unpacked."""
+        files = wants_files(self.options)
+        solver = Solver(self.work, self.cache, jobs=self.options.jobs)
+        needed = [t.op for t in targets if files or not isinstance(t.op, Image | Scratch)]
+        solution = await solver.solve(needed, use_cache=not self.options.no_cache)
+        found = dict(zip(map(id, needed), solution.snapshots, strict=True))
+        return tuple(found.get(id(t.op)) for t in targets), solution
+
+    async def _assembled(self, targets: Sequence[Target], tops: Sequence[Snapshot | None]) -> Made:
+        assembly = Assembly(
+            images=self.ends.images,
+            snapshots=self.work.snapshots,
+            cache=self.cache,
+            epoch=epoch_of(self.options),
+            annotations=self.options.annotations,
+            report=self.work.report,
+        )
+        return await assembly.make(targets, tops)
+
+    async def _delivered(
+        self, targets: Sequence[Target], tops: Sequence[Snapshot | None], image: Made
+    ) -> tuple[str, ...]:
+        delivery = Delivery(
+            image=image,
+            platforms=tuple(t.plan.platform for t in targets),
+            files=tops,
+            ends=self.ends,
+            snapshots=self.work.snapshots,
+            report=self.work.report,
+            epoch=epoch_of(self.options),
+        )
+        names = names_of(self.options.tags)
+        everywhere = names_of([*self.options.tags, *self._more_names()])
+        await delivery.keep(everywhere)
+        for output in self.options.outputs:
+            await delivery.deliver(output, names_of([*self.options.tags, *output.names]))
+        if self.options.push:
+            await delivery.push(names)
+        await in_thread(write_notes, self.options, image, everywhere)
+        return tuple(str(n) for n in everywhere)
+
+    def _more_names(self) -> list[str]:
+        return [name for output in self.options.outputs for name in output.names]
+
+    def _warn(self, plan: Plan) -> None:
+        for name in plan.unused_build_args:
+            text = f"build argument {name} was given, but the Dockerfile declares no ARG {name}"
+            self.work.report(Event("warning", "build-args", "build arguments", text=text))
+
+
+def _configs(bases: Mapping[BaseImage, Base]) -> dict[BaseImage, Mapping[str, object]]:
+    return {image: base.config.raw for image, base in bases.items()}
+
+
+async def _trusting(_snapshot: Snapshot) -> bool:
+    return True
+
+
+def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str]:
+    """The context's directory, the Dockerfile's bytes, and where it is."""
+    os.makedirs(state, exist_ok=True)
+    if options.dockerfile_text is not None:
+        # `argosy build -`: the Dockerfile comes from standard input, and there is no context.
+        return ("" if options.context == "-" else options.context), options.dockerfile_text, "-"
+    text, file = read_dockerfile(options.context, options.dockerfile)
+    return options.context, text, file
+
+
+@contextmanager
+def _contexts(
+    options: BuildOptions, context: str, file: str, state: str
+) -> Iterator[dict[str, Tree]]:
+    """The main context as ``, and those of --build-context that are directories."""
+    with tempfile.TemporaryDirectory(prefix="argosy-context-") as nothing:
+        trees = {"": open_context(context or nothing, "" if file == "-" else file, state)}
+        for name, where in options.build_contexts.items():
+            if not where.startswith(("docker-image://", "docker://")):
+                trees[name] = open_context(where, "", state)
+        yield trees
+
+
+async def _engine(state: str, epoch: int | None, stack: AsyncExitStack) -> Engine:
     raise NotImplementedError
+
+
+def epoch_of(options: BuildOptions) -> int | None:
+    """The time that a reproducible build asks for: SOURCE_DATE_EPOCH, as option or build argument."""
+    if options.source_date_epoch is not None:
+        return options.source_date_epoch
+    given = options.build_args.get("SOURCE_DATE_EPOCH", "")
+    if given and not given.isdecimal():
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH={given!r} is not a time",
+            remedy="it must be whole seconds since 1970",
+        )
+    return int(given) if given else None
+
+
+def _secret(secret: Secret) -> bytes:
+    """Read when a step uses it, never earlier and never kept."""
+    if secret.env:
+        if secret.env not in os.environ:
+            raise ConfigError(f"secret {secret.id}: there is no variable {secret.env}")
+        return os.environb[os.fsencode(secret.env)]
+    try:
+        with open(secret.file, "rb") as file:
+            return file.read()
+    except OSError as e:
+        raise ConfigError(
+            f"secret {secret.id}: cannot read {secret.file}", why=e.strerror or str(e)
+        ) from e

@@ -36,6 +36,7 @@ class Manner:
     owner: Owner | None = None
     mode: Mode | None = None
     parents: bool = False  # keep the source's directories (COPY --parents)
+    devices: bool = True  # off: device nodes are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Placement:
             os.close(done.fd)
 
     def _place_one(self, entry: Entry, fd: int, name: str, target: str) -> None:
-        if entry.kind == stat.S_IFSOCK:
+        if entry.kind in (stat.S_IFCHR, stat.S_IFBLK) and not self.manner.devices:
             return
         _make_way(fd, name, target)
         if entry.kind == stat.S_IFREG:

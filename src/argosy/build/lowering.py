@@ -1,0 +1,160 @@
+"""From plans to ops: the frontend's values become the build graph.
+
+Plans of several platforms are lowered alike; what they have in common comes out with
+equal keys and is one vertex for the solver.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from argosy.build.bases import Base
+from argosy.build.dockerfile.plan import (
+    BaseImage,
+    BindMount,
+    CacheMount,
+    CopyStep,
+    FromContext,
+    FromImage,
+    FromStage,
+    Origin,
+    Plan,
+    RunMount,
+    RunStep,
+    Scratch,
+    SshMount,
+    Stage,
+    Step,
+)
+from argosy.build.graph import Op
+from argosy.build.mounts import Attached, unsupported
+from argosy.build.ops import Copy, Image, Run, Workdir
+from argosy.build.ops import Scratch as Empty
+from argosy.build.tree import Tree
+from argosy.errors import BuildError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One platform's result before it is built: the op that makes its files, and what they stand on."""
+
+    plan: Plan
+    op: Op
+    base: Base | None  # None: scratch
+    steps: int  # on top of the base, those of stages it is built from included
+
+
+@dataclass(slots=True)
+class Lowering:
+    """One plan being lowered."""
+
+    plan: Plan
+    bases: Mapping[BaseImage, Base]
+    contexts: Mapping[str, Tree]
+    network: Literal["default", "none", "host"] = "default"
+    several: bool = False  # several platforms: steps say which one they are for
+    _tops: dict[int, Target] = field(default_factory=dict)
+    _images: dict[BaseImage, Image] = field(default_factory=dict)
+
+    def target(self) -> Target:
+        """The target's op, with the ops of all it needs; BuildError for what cannot be done."""
+        for stage in self.plan.stages:
+            self._tops[stage.index] = self._stage(stage)
+        return self._tops[self.plan.target.index]
+
+    def _stage(self, stage: Stage) -> Target:
+        labels = _Labels(stage, several=self.several)
+        if isinstance(stage.base, FromStage):
+            below = self._tops[stage.base.index]
+            op, base, steps = below.op, below.base, below.steps
+        elif isinstance(stage.base, FromImage):
+            base, steps = self.bases[stage.base.image], 0
+            op = self._image(stage.base.image, labels)
+        else:
+            op, base, steps = Empty(), None, 0
+        for number, step in enumerate(stage.steps):
+            op = self._step(step, op, labels.step(number, step.name))
+        return Target(plan=self.plan, op=op, base=base, steps=steps + len(stage.steps))
+
+    def _image(self, image: BaseImage, labels: "_Labels | None" = None) -> Op:
+        if image not in self._images:
+            base = self.bases[image]
+            name = f"FROM {base.reference.locator}"
+            name += f":{base.reference.tag}" if base.reference.tag else ""
+            name += f"@{base.manifest.digest}"
+            self._images[image] = Image(
+                name=labels.base(name) if labels else f"[{image.platform}] {name}",
+                manifest=base.manifest,
+                layers=base.layers,
+                diff_ids=base.config.diff_ids,
+                source=base.source,
+            )
+        return self._images[image]
+
+    def _step(self, step: Step, parent: Op, name: str) -> Op:
+        if isinstance(step, CopyStep):
+            _check_copy(step)
+            origin = self._origin(step.origin) or Empty()
+            return Copy(name=name, parent=parent, origin=origin, step=step)
+        if isinstance(step, RunStep):
+            if step.security != "sandbox":
+                raise _cannot(step, "RUN --security=insecure", "run it without --security")
+            if step.network == "default":
+                step = replace(step, network=self.network)
+            attached = tuple(self._attached(m) for m in step.mounts)
+            return Run(name=name, parent=parent, step=step, attached=attached)
+        return Workdir(name=name, parent=parent, step=step)
+
+    def _attached(self, mount: RunMount) -> Attached:
+        if isinstance(mount, SshMount):
+            raise unsupported(mount)
+        if isinstance(mount, BindMount | CacheMount):
+            return Attached(mount, self._origin(mount.origin))
+        return Attached(mount)
+
+    def _origin(self, origin: Origin) -> Op | Tree | None:
+        match origin:
+            case Scratch():
+                return None
+            case FromStage():
+                return self._tops[origin.index].op
+            case FromImage():
+                return self._image(origin.image)
+            case FromContext():
+                return self.contexts[origin.name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """How a stage's steps are shown: `[linux/arm64 build 2/5] RUN make`."""
+
+    stage: Stage
+    several: bool
+
+    def base(self, name: str) -> str:
+        """The first one: its image."""
+        return self._label(1, name)
+
+    def step(self, number: int, name: str) -> str:
+        """Step `number`, from 0."""
+        return self._label(number + self._total - len(self.stage.steps) + 1, name)
+
+    @property
+    def _total(self) -> int:
+        return len(self.stage.steps) + isinstance(self.stage.base, FromImage)
+
+    def _label(self, number: int, name: str) -> str:
+        platform = f"{self.stage.platform} " if self.several else ""
+        return f"[{platform}{self.stage.name} {number}/{self._total}] {name}"
+
+
+def _check_copy(step: CopyStep) -> None:
+    if step.downloads:
+        raise _cannot(
+            step, "ADD of a URL or git repository", "fetch it in a RUN, or before the build"
+        )
+
+
+def _cannot(step: Step, what: str, remedy: str) -> BuildError:
+    place = f"{step.where.file}:{step.where.first}: " if step.where.first else ""
+    return BuildError(f"{place}{what} is not supported yet", remedy=remedy)

@@ -1,0 +1,252 @@
+"""Where a result goes: registries, archives, plain files, and the notes about it."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, BinaryIO, Self
+
+from argosy.build.export import Image, platform_directory, telling
+from argosy.build.graph import Snapshot, Snapshotter
+from argosy.build.layers.header import END
+from argosy.build.layers.pack import PackOptions, pack
+from argosy.build.options import BuildOptions, Ends, Output
+from argosy.build.owners import Owner
+from argosy.build.placement import Manner, Placement
+from argosy.build.tree import Choice, Stop, Tree
+from argosy.concurrency import in_thread, in_thread_to_end
+from argosy.content.copy import copy
+from argosy.content.store import Pins, Store
+from argosy.errors import StorageError, UsageError
+from argosy.model.platform import Platform
+from argosy.model.reference import Reference
+from argosy.observe import Report, silent
+
+
+def names_of(tags: Sequence[str]) -> tuple[Reference, ...]:
+    """Tags as full references, each once; `latest` where there is no tag. InvalidReference, UsageError."""
+    found: dict[Reference, None] = {}
+    for text in tags:
+        reference = Reference.parse(text)
+        if reference.digest is not None:
+            raise UsageError(
+                f"a result cannot be named {text}",
+                why="a digest follows from the content",
+                remedy="use a tag",
+            )
+        found[reference if reference.tag else reference.with_tag("latest")] = None
+    return tuple(found)
+
+
+def check(options: BuildOptions) -> None:
+    """UsageError for outputs that cannot come to anything; asked before anything is built."""
+    pushes = options.push or any(o.kind == "registry" for o in options.outputs)
+    named = options.tags or any(o.names for o in options.outputs)
+    if pushes and not named:
+        raise UsageError("nothing says where to push to", remedy="name the image with --tag")
+    for output in options.outputs:
+        if output.kind == "docker" and len(options.platforms) > 1:
+            raise UsageError(
+                "an archive of type docker holds one platform",
+                remedy="use type=oci, or one --platform",
+            )
+        if output.kind == "local" and output.dest == "-":
+            raise UsageError("type=local needs a directory", remedy="use type=tar,dest=-")
+    names_of([*options.tags, *(n for o in options.outputs for n in o.names)])
+
+
+def wants_files(options: BuildOptions) -> bool:
+    """Whether an output needs the file systems themselves, not only their layers."""
+    return any(o.kind in ("local", "tar") for o in options.outputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Brings one result to its outputs."""
+
+    image: Image
+    platforms: tuple[Platform, ...]
+    files: Sequence[Snapshot | None]  # the platforms' file systems, if an output wants files
+    ends: Ends
+    snapshots: Snapshotter
+    report: Report = silent
+    epoch: int | None = None
+    pushed: set[Reference] = field(default_factory=set)
+
+    async def keep(self, names: Sequence[Reference]) -> None:
+        """Name it in the local store; without a name it is only listed there."""
+        for name in names:
+            await self.ends.images.tag(self.image.descriptor, str(name))
+        if not names:
+            await _list(self.ends.images, self.image)
+
+    async def deliver(self, output: Output, names: Sequence[Reference]) -> None:
+        """Bring it to one output."""
+        match output.kind:
+            case "registry":
+                await self.push(names)
+            case "oci" | "docker":
+                await self._archive(output, names)
+            case "local":
+                with telling(self.report, f"local {output.dest}", f"exporting to {output.dest}"):
+                    await self._local(output.dest)
+            case "tar":
+                with telling(self.report, f"tar {output.dest}", f"exporting to {output.dest}"):
+                    await self._tar(output.dest)
+            case "image":
+                pass  # it is in the local store already
+
+    async def push(self, names: Sequence[Reference]) -> None:
+        """Copy it to the registries of its names; a tag is set when everything is there."""
+        for name in names:
+            if name in self.pushed:
+                continue
+            with telling(self.report, f"push {name}", f"pushing {name}"):
+                digest, there = self.image.descriptor.digest, self.ends.repository(name)
+                await copy(self.ends.images, digest, there, name.tag, report=self.report)
+            self.pushed.add(name)
+
+    async def _archive(self, output: Output, names: Sequence[Reference]) -> None:
+        kind = "docker" if output.kind == "docker" else "oci"
+        with telling(self.report, f"{kind} {output.dest}", f"exporting to {output.dest}"):
+            async with self.ends.archive(
+                "docker" if kind == "docker" else "oci", output.dest
+            ) as store:
+                await copy(
+                    self.ends.images, self.image.descriptor.digest, store, "", report=self.report
+                )
+                for name in names:
+                    await store.tag(self.image.descriptor, str(name))
+                if not names:
+                    await _list(store, self.image)
+
+    async def _local(self, dest: str) -> None:
+        owner = Owner(os.getuid(), os.getgid())
+        for platform, snapshot in zip(self.platforms, self.files, strict=True):
+            top = (
+                dest
+                if len(self.platforms) == 1
+                else os.path.join(dest, platform_directory(platform))
+            )
+            await in_thread(_directory, top)
+            async with self.snapshots.edit(snapshot) as view:
+                stop = Stop()
+                placement = Placement(top, "/", Manner(owner=owner, devices=False), stop=stop)
+                tree, all_of_it = Tree(view.root, what="the result"), Choice(pattern=".")
+                await in_thread_to_end(partial(placement.place, tree, all_of_it), stop.set)
+
+    async def _tar(self, dest: str) -> None:
+        async with _Written(dest) as file:
+            for platform, snapshot in zip(self.platforms, self.files, strict=True):
+                several = len(self.platforms) > 1
+                under = f"{platform_directory(platform)}/".encode() if several else b""
+                async with self.snapshots.edit(snapshot) as view:
+                    await file.pack(view.root, PackOptions(epoch=self.epoch, under=under))
+
+
+async def _list(store: Store, image: Image) -> None:
+    if isinstance(store, Pins):
+        await store.pin(image.descriptor)
+
+
+def _directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as e:
+        raise StorageError(f"cannot make {path}", why=e.strerror or str(e)) from e
+
+
+class _Written:
+    """A tar on its way to a file, kept only if the block ends well, or to standard output."""
+
+    def __init__(self, dest: str) -> None:
+        self._dest = dest
+        self._temporary = ""
+        self._held = b""  # the end of the archive so far: more may follow
+        self._file: BinaryIO = sys.stdout.buffer
+
+    async def __aenter__(self) -> Self:
+        if self._dest != "-":
+            await in_thread(self._open)
+        return self
+
+    def _open(self) -> None:
+        directory = os.path.dirname(os.path.abspath(self._dest))
+        try:
+            fd, self._temporary = tempfile.mkstemp(prefix=".argosy-", dir=directory)
+            os.fchmod(fd, 0o644)
+        except OSError as e:
+            raise StorageError(f"cannot write {self._dest}", why=e.strerror or str(e)) from e
+        self._file = open(fd, "wb", buffering=0)  # noqa: SIM115 - closed at exit
+
+    async def pack(self, top: str, options: PackOptions) -> None:
+        """Add the files below a directory."""
+        self._held = b""  # two zero blocks in the middle would end the archive
+        stop = Stop()
+
+        def write(piece: bytes) -> None:
+            stop.check()
+            self._write(piece)
+
+        await in_thread_to_end(lambda: pack(top, write, options), stop.set)
+
+    def _write(self, piece: bytes) -> None:
+        whole = self._held + piece
+        cut = max(0, len(whole) - len(END))
+        self._held = whole[cut:]
+        view = memoryview(whole)[:cut]
+        while view:
+            view = view[self._file.write(view) :]
+
+    async def __aexit__(self, kind: object, *_error: object) -> None:
+        await in_thread(self._close, kind is None)
+
+    def _close(self, well: bool) -> None:
+        try:
+            if well:
+                self._file.write(self._held)
+                self._file.flush()
+        finally:
+            if self._temporary:
+                self._file.close()
+                if well:
+                    os.replace(self._temporary, self._dest)
+                else:
+                    os.unlink(self._temporary)
+
+
+def write_notes(options: BuildOptions, image: Image, names: Sequence[Reference]) -> None:
+    """The metadata file and the id file (blocking), with buildx's keys."""
+    if options.metadata_file:
+        notes: dict[str, Any] = {
+            "containerimage.descriptor": image.descriptor.to_json(),
+            "containerimage.digest": image.descriptor.digest,
+        }
+        if len(image.configs) == 1:
+            notes["containerimage.config.digest"] = image.configs[0].digest
+        if names:
+            notes["image.name"] = ",".join(str(n) for n in names)
+        _replace(options.metadata_file, json.dumps(notes, indent=2, sort_keys=True) + "\n")
+    if options.iidfile:
+        # As buildx: an image's id is its config's digest; only an index has none.
+        single = len(image.configs) == 1
+        _replace(options.iidfile, image.configs[0].digest if single else image.descriptor.digest)
+
+
+def _replace(path: str, text: str) -> None:
+    directory = os.path.dirname(os.path.abspath(path))
+    temporary = ""
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=".argosy-", dir=directory)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(fd, 0o644)
+        os.replace(temporary, path)
+    except OSError as e:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise StorageError(f"cannot write {path}", why=e.strerror or str(e)) from e
