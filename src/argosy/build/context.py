@@ -90,7 +90,7 @@ def open_context(path: str, dockerfile: str, state: str) -> Tree:
     The ignore file is `<dockerfile>.dockerignore` if there is one, else `.dockerignore`
     in the context.
     """
-    root = _local(path)
+    root = local_directory(path)
     patterns = _patterns(root, dockerfile)
     ignore = Matcher(patterns) if patterns else None
     return Tree(root, ignore, file_digest=FileDigests(os.path.join(state, "files.db"), root))
@@ -102,7 +102,8 @@ def save_digests(tree: Tree) -> None:
         tree.file_digest.save()
 
 
-def _local(path: str) -> str:
+def local_directory(path: str) -> str:
+    """The real path of a context (blocking); UsageError if it cannot be one."""
     if path.startswith(_REMOTE) or path.endswith(".git"):
         raise UsageError(
             f"{path} cannot be a build context",

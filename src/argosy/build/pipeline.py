@@ -14,7 +14,7 @@ from functools import partial
 
 from argosy.build.bases import Base, BaseImages
 from argosy.build.cache import BuildCache
-from argosy.build.context import open_context, read_dockerfile, save_digests
+from argosy.build.context import local_directory, open_context, read_dockerfile, save_digests
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.parser import Dockerfile, parse
 from argosy.build.dockerfile.plan import BaseImage, Plan
@@ -207,8 +207,9 @@ def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str]:
     if options.dockerfile_text is not None:
         # `argosy build -`: the Dockerfile comes from standard input, and there is no context.
         return ("" if options.context == "-" else options.context), options.dockerfile_text, "-"
-    text, file = read_dockerfile(options.context, options.dockerfile)
-    return options.context, text, file
+    context = local_directory(options.context)
+    text, file = read_dockerfile(context, options.dockerfile)
+    return context, text, file
 
 
 @contextmanager

@@ -1,0 +1,220 @@
+"""A build engine without mounts and containers: snapshots are whole directories, commands are words."""
+
+import gzip
+import io
+import os
+import shlex
+import shutil
+import tarfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from argosy.build.graph import Snapshot
+from argosy.build.options import Ends, Engine
+from argosy.content.memory import MemoryStore
+from argosy.content.store import put_bytes
+from argosy.model import media
+from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
+from argosy.settings import Settings
+
+
+@dataclass
+class DirectoryWorkspace:
+    root: str
+    parent: Snapshot | None
+
+
+class DirectorySnapshotter:
+    """Every snapshot is a full copy; layers are what differs."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        os.makedirs(self.path)
+        self.count = 0
+        self.packed = []
+        self.applied = []
+
+    def directory(self, snapshot):
+        return os.path.join(self.path, snapshot.id)
+
+    @asynccontextmanager
+    async def edit(self, parent):
+        self.count += 1
+        root = os.path.join(self.path, f"work-{self.count}")
+        if parent is None:
+            os.mkdir(root)
+            os.chmod(root, 0o755)
+        else:
+            copy_tree(self.directory(parent), root)
+        try:
+            yield DirectoryWorkspace(root, parent)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    async def commit(self, workspace):
+        name = f"snapshot-{os.path.basename(workspace.root)}"
+        os.rename(workspace.root, os.path.join(self.path, name))
+        return Snapshot(name, workspace.parent)
+
+    async def layer(self, upper, into):
+        self.packed.append(upper.id)
+        below = self.directory(upper.parent) if upper.parent else None
+        tar = packed(self.directory(upper), below)
+        body = gzip.compress(tar, mtime=0)
+        layer = await put_bytes(into, Descriptor.of(media.OCI_LAYER_GZIP, body), body)
+        return layer, Digest.of(tar)
+
+    async def apply(self, parent, layer, source):
+        self.applied.append(layer.digest)
+        async with source.open(layer) as pieces:
+            body = b"".join([p async for p in pieces])
+        async with self.edit(parent) as workspace:
+            with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+                tar.extractall(workspace.root, filter="fully_trusted")
+            return await self.commit(workspace)
+
+    async def remove(self, snapshot):
+        shutil.rmtree(self.directory(snapshot))
+
+    async def exists(self, snapshot):
+        return all(os.path.isdir(os.path.join(self.path, i)) for i in snapshot.chain)
+
+
+def copy_tree(source, target):
+    shutil.copytree(source, target, symlinks=True)
+    shutil.copystat(source, target)
+
+
+def packed(top, below):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(paths(top)):
+            if below is None or not same(os.path.join(top, path), os.path.join(below, path)):
+                tar.add(os.path.join(top, path), path, recursive=False)
+    # tarfile pads to 10 KiB; layers end after two zero blocks
+    body = out.getvalue().rstrip(b"\0")
+    return body + bytes(-len(body) % 512) + bytes(1024)
+
+
+def paths(top):
+    for folder, directories, files in os.walk(top):
+        for name in directories + files:
+            yield os.path.relpath(os.path.join(folder, name), top)
+
+
+def same(one, two):
+    if not os.path.lexists(two):
+        return False
+    a, b = os.lstat(one), os.lstat(two)
+    if (a.st_mode, a.st_uid, a.st_gid) != (b.st_mode, b.st_uid, b.st_gid):
+        return False
+    if os.path.islink(one):
+        return os.readlink(one) == os.readlink(two)
+    if os.path.isdir(one):
+        return True
+    with open(one, "rb") as x, open(two, "rb") as y:
+        return x.read() == y.read()
+
+
+@dataclass
+class WordExecute:
+    """Understands a few words: write PATH TEXT, append, cat PATH, echo TEXT, fail STATUS, env, true."""
+
+    processes: list = field(default_factory=list)
+    seen: list = field(default_factory=list)
+
+    async def __call__(self, process, root, output):
+        self.processes.append(process)
+        status = 0
+        for command in process.args[-1].split(" && "):
+            status = self.do(shlex.split(command), process, root, output)
+            if status:
+                break
+        return status
+
+    def do(self, words, process, root, output):
+        match words:
+            case ["write", path, text]:
+                self.write(root + path, text)
+            case ["echo", *text]:
+                output((" ".join(text) + "\n").encode())
+            case ["show", path]:
+                mount = next(m for m in process.mounts if path.startswith(m.target))
+                rest = path.removeprefix(mount.target)
+                with open(mount.source + rest, "rb") as f:
+                    self.seen.append(f.read())
+            case ["keep", path, text]:
+                mount = next(m for m in process.mounts if path.startswith(m.target))
+                self.write(mount.source + path.removeprefix(mount.target), text)
+            case ["fail", status]:
+                return int(status)
+            case ["platform", path]:
+                self.write(root + path, str(process.platform))
+            case ["true"]:
+                pass
+            case _:
+                raise AssertionError(words)
+        return 0
+
+    def write(self, path, text):
+        with open(path, "w") as f:
+            f.write(text)
+
+
+@dataclass
+class Bench:
+    """Everything a build needs, in memory and below one directory."""
+
+    path: str
+    snapshots: DirectorySnapshotter
+    execute: WordExecute
+    images: MemoryStore = field(default_factory=MemoryStore)
+    remote: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
+    archives: dict = field(default_factory=dict)
+    events: list = field(default_factory=list)
+
+    @property
+    def engine(self):
+        return Engine(snapshots=self.snapshots, execute=self.execute)
+
+    @property
+    def settings(self):
+        return Settings(home=os.path.join(self.path, "home"))
+
+    @property
+    def ends(self):
+        return Ends(images=self.images, repository=self.repository, archive=self.archive)
+
+    def repository(self, reference):
+        self.asked.append(str(reference))
+        return self.repository_of(reference.locator)
+
+    def repository_of(self, locator):
+        return self.remote.setdefault(locator, MemoryStore())
+
+    @asynccontextmanager
+    async def archive(self, kind, path):
+        store = MemoryStore()
+        yield store
+        self.archives[kind, path] = store
+
+    def context(self, files, name="context"):
+        top = os.path.join(self.path, name)
+        for path, text in files.items():
+            full = os.path.join(top, path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            with open(full, "wb") as f:
+                f.write(text.encode() if isinstance(text, str) else text)
+        return top
+
+    def lines(self, kind):
+        return [e.name for e in self.events if e.kind == kind]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(str(tmp_path), DirectorySnapshotter(tmp_path / "snapshots"), WordExecute())
