@@ -1,16 +1,20 @@
 """What the tests of the command line share: images, a home of their own, a running registry."""
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.images import multi_platform
-from tests.peers import Registry
 
 from argosy.cli.main import main
+from tests.images import multi_platform
+from tests.peers import Registry
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,21 @@ def layout(tmp_path: Path) -> Path:
 def host(argosy_registry: Registry) -> str:
     """host:port of a registry of ours that runs."""
     return argosy_registry.host
+
+
+@pytest.fixture
+def argosy_process(argosy: Argosy) -> Callable[..., Any]:
+    """Run a command line in a process of its own, while the test's loop serves it; awaitable."""
+    del argosy  # its environment is what we want
+
+    async def said(*words: object, stdin: bytes = b"", **env: str) -> Said:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "argosy", *map(str, words),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, **env},
+        )  # fmt: skip
+        out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+    return said

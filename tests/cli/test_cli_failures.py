@@ -25,9 +25,7 @@ def samples() -> dict[str, errors.ArgosyError]:
         "platform": errors.NoMatchingPlatform(
             "host/app:v1", wanted="linux/s390x", available=["linux/amd64", "linux/arm64"]
         ),
-        "digest": errors.DigestMismatch(
-            "layer", expected=Digest.of(b"a"), actual=Digest.of(b"b")
-        ),
+        "digest": errors.DigestMismatch("layer", expected=Digest.of(b"a"), actual=Digest.of(b"b")),
         "step": errors.StepFailed(
             "[build 2/5] RUN make",
             status=2,
@@ -119,7 +117,9 @@ def test_main_gives_the_documented_code(argv: list[str], code: int) -> None:
     assert main(argv) == code
 
 
-def test_a_wrong_verb_or_flag_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_verb_or_flag_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     main(["copi", "a", "b"])
     assert "`argosy copy`" in capsys.readouterr().err
     main(["copy", "--platfrom", "linux/amd64", "a", "b"])

@@ -1,9 +1,11 @@
 """Every verb that moves or shows images, against a registry that really runs."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from tests.images import LayoutWriter
 
 from .conftest import Argosy
@@ -35,7 +37,7 @@ def test_copy_goes_between_registry_layout_and_archives_unchanged(
         f"oci:{tmp_path}/out:v3",
         "local:around:v4",
     ]
-    for src, dst in zip(way, way[1:], strict=False):
+    for src, dst in pairwise(way):
         said = argosy("copy", src, dst)
         assert (said.code, said.out) == (0, f"{dst}@{digest}\n"), said.err
         assert argosy("digest", dst).out == f"{digest}\n"
@@ -126,9 +128,7 @@ def test_load_asks_for_a_name_where_the_archive_has_none(
     assert argosy("images", "--json").json[0]["name"] == "docker.io/library/named:latest"
 
 
-def test_images_lists_names_platforms_and_digests(
-    argosy: Argosy, image: str, layout: Path
-) -> None:
+def test_images_lists_names_platforms_and_digests(argosy: Argosy, image: str, layout: Path) -> None:
     argosy("pull", image)
     header, row = argosy("images").out.splitlines()
     assert header.split() == ["NAME", "DIGEST", "PLATFORMS", "SIZE"]

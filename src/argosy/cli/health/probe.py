@@ -6,6 +6,7 @@ way apart, with its own evidence.
 
 import asyncio
 import hashlib
+import os
 import re
 import socket
 import ssl
@@ -56,7 +57,7 @@ async def connect(ip: str, port: int, timeout: float) -> Address:
     except TimeoutError:
         return Address(ip, problem=f"no answer within {timeout:g} s")
     except OSError as e:
-        return Address(ip, problem=e.strerror or str(e))
+        return Address(ip, problem=os.strerror(e.errno) if e.errno else str(e))
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -66,14 +67,7 @@ async def connect(ip: str, port: int, timeout: float) -> Address:
 async def ask(host: str, port: int, context: ssl.SSLContext | None, timeout: float) -> Head:
     """GET /v2/; ssl.SSLError, OSError, TimeoutError or NotTLS say what is in the way."""
     async with asyncio.timeout(timeout):
-        try:
-            reader, writer = await asyncio.open_connection(
-                host, port, ssl=context, server_hostname=host if context else None, limit=_MAX_HEAD
-            )
-        except ssl.SSLError as e:
-            if e.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-                raise NotTLS(await _first_bytes(host, port)) from e
-            raise
+        reader, writer = await _greeted(host, port, context, timeout / 2)
         try:
             writer.write(
                 f"GET /v2/ HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: argosy-doctor\r\n"
@@ -86,6 +80,25 @@ async def ask(host: str, port: int, context: ssl.SSLContext | None, timeout: flo
             raise ConnectionError("what came back is not an HTTP answer") from e
         finally:
             writer.close()
+
+
+async def _greeted(
+    host: str, port: int, context: ssl.SSLContext | None, timeout: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    name = host if context else None
+    try:
+        async with asyncio.timeout(timeout):
+            return await asyncio.open_connection(
+                host, port, ssl=context, server_hostname=name, limit=_MAX_HEAD
+            )
+    except ssl.SSLCertVerificationError:
+        raise
+    except OSError as e:  # TLS's errors and timeouts are OSErrors
+        first = await _first_bytes(host, port) if context else ""
+        # A TLS server may answer plain HTTP as well, but with 400.
+        if first.startswith("HTTP/") and " 400" not in first:
+            raise NotTLS(first) from e
+        raise
 
 
 def parse_head(head: bytes, tls: str = "") -> Head:
