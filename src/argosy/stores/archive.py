@@ -196,11 +196,11 @@ def _unrolled(file: BinaryIO, path: str, *, beside: str | None) -> BinaryIO:
     igzip: Any = isal.igzip  # its stubs are partial
     spool = cast("BinaryIO", tempfile.TemporaryFile(dir=_writable(beside)))  # noqa: SIM115
     try:
-        buffered = io.BufferedReader(cast("io.RawIOBase", file))
-        packed = buffered.peek(2)[:2] == _GZIP
-        plain: Any = igzip.IGzipFile(fileobj=buffered) if packed else buffered
-        with plain:
-            shutil.copyfileobj(plain, spool, 1 << 20)
+        with io.BufferedReader(cast("io.RawIOBase", file)) as buffered:
+            packed = buffered.peek(2)[:2] == _GZIP
+            plain: Any = igzip.IGzipFile(fileobj=buffered) if packed else buffered
+            with plain:
+                shutil.copyfileobj(plain, spool, 1 << 20)
         spool.flush()
     except (EOFError, igzip.BadGzipFile, igzip.isal_zlib.error) as e:
         spool.close()

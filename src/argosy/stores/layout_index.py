@@ -31,7 +31,9 @@ class LayoutIndex:
         self._where = where
         self._entries: list[_Entry] = value["manifests"]
         self._by_name = {**_short_names(self._entries), **_names(self._entries)}
-        self._by_digest = {e.get("digest", ""): e for e in reversed(self._entries)}
+        self._by_digest: dict[str, _Entry] = {}
+        for entry in self._entries:
+            self._by_digest.setdefault(str(entry.get("digest")), entry)
 
     @classmethod
     def parse(cls, body: bytes, where: str) -> Self:

@@ -3,6 +3,7 @@
 Nothing is ever unpacked, so a member's name cannot escape: it is only a key.
 """
 
+import errno
 import os
 import posixpath
 import tarfile
@@ -46,6 +47,10 @@ class TarMembers:
                 end = tar.offset
         except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as e:
             raise found._invalid(str(e)) from e
+        except OSError as e:
+            if e.errno != errno.EINVAL:  # what seeking to a position no file has gives
+                raise
+            raise found._invalid("a member has an impossible size") from e
         found._check_end(file, end)
         return found
 
