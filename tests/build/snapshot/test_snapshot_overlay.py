@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from argosy.build.snapshot import session as session_module
+from argosy.build.snapshot import place as place_module
 from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.content.memory import MemoryStore
 from argosy.errors import BuildError, ContentError, NotFound
@@ -82,7 +82,7 @@ async def test_what_is_not_committed_is_gone(snapshots, top):
         left = workspace.root
     assert not os.path.exists(left)
     assert await content(snapshots, one) == {"a": "1"}
-    assert sorted(os.listdir(top)) == sorted([one.id, "boot", "lock", "work"])
+    assert sorted(os.listdir(top)) == sorted([one.id, "boot", "work"])
 
 
 async def test_two_workspaces_on_one_parent_do_not_see_each_other(snapshots):
@@ -140,6 +140,10 @@ async def test_the_root_directory_keeps_its_mode_and_owner(snapshots):
         assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o1750, 3, 4)
 
 
+def sessions(top: str) -> list[str]:
+    return [name for name in os.listdir(os.path.join(top, "work")) if name != ".lock"]
+
+
 class Counting(MemoryStore):
     opened = 0
 
@@ -167,8 +171,8 @@ async def test_a_damaged_layer_leaves_nothing(snapshots, top):
     store._blobs[desc.digest] = body
     with pytest.raises(ContentError):
         await snapshots.apply(None, desc, store)
-    assert sorted(os.listdir(top)) == ["boot", "lock", "work"]
-    (session,) = os.listdir(os.path.join(top, "work"))
+    assert sorted(os.listdir(top)) == ["boot", "work"]
+    (session,) = sessions(top)
     assert os.listdir(os.path.join(top, "work", session)) == ["lock"]
 
 
@@ -237,10 +241,10 @@ async def test_only_what_was_settled_is_trusted_after_a_restart_of_the_machine(t
         settled = await step(snapshots, None, {"a": "1"})
     snapshots = OverlaySnapshotter(top)
     lost = await step(snapshots, settled, {"b": "2"})
-    await asyncio.to_thread(snapshots._session.close)  # as if the power went
+    await asyncio.to_thread(snapshots._place.close)  # as if the power went
     async with OverlaySnapshotter(top) as same_boot:
         assert await same_boot.exists(lost)
-    monkeypatch.setattr(session_module, "_boot_id", lambda: "another boot")
+    monkeypatch.setattr(place_module, "_boot_id", lambda: "another boot")
     async with OverlaySnapshotter(top) as next_boot:
         assert await next_boot.exists(settled)
         assert not await next_boot.exists(lost)
@@ -287,11 +291,11 @@ async def test_a_killed_build_leaves_nothing_that_the_next_one_does_not_sweep(to
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert len(os.listdir(os.path.join(top, "work"))) == 1
+    assert len(sessions(top)) == 1
     async with OverlaySnapshotter(top) as snapshots:
         await step(snapshots, None, {})
-        (session,) = os.listdir(os.path.join(top, "work"))
-        assert session == snapshots._session.name
+        (session,) = sessions(top)
+        assert session == snapshots._place.name
         assert "overlay" not in mounts_below(top)
 
 
@@ -314,5 +318,5 @@ def test_a_tree_too_deep_for_recursion_is_removed(tmp_path):
         os.close(fd)
         fd = inner
     os.close(fd)
-    session_module.remove_tree(str(tmp_path / "deep"))
+    place_module.remove_tree(str(tmp_path / "deep"))
     assert os.listdir(tmp_path) == []

@@ -26,8 +26,9 @@ from argosy.build.layers.blob import LayerOptions, read_layer, write_layer
 from argosy.build.layers.compression import Compression
 from argosy.build.layers.pack import PackOptions
 from argosy.build.layers.unpack import UnpackOptions
+from argosy.build.sessions import storage_errors
 from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_system, unmount
-from argosy.build.snapshot.session import MERGED, Session, remove_tree, storage_errors, write
+from argosy.build.snapshot.place import MERGED, Place, remove_tree, write
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.store import Source, Store
 from argosy.errors import BuildError, NotFound
@@ -47,7 +48,7 @@ class OverlaySnapshotter:
         self.root = os.path.abspath(root)
         self._compression = compression or Compression()
         self._epoch = epoch
-        self._session: Session | None = None
+        self._place: Place | None = None
         self._opening = asyncio.Lock()
         self._applying: dict[str, asyncio.Lock] = {}
         self._fresh: list[str] = []  # ids committed but not marked durable yet
@@ -81,9 +82,9 @@ class OverlaySnapshotter:
 
     async def layer(self, upper: Snapshot, into: Store) -> tuple[Descriptor, Digest]:
         """The changes of `upper` as a compressed layer in `into`, and its diffID."""
-        session = await self._opened()
+        place = await self._opened()
         options = LayerOptions(
-            scratch=session.path,
+            scratch=place.path,
             tar=PackOptions(overlay=True, epoch=self._epoch),
             compression=self._compression,
         )
@@ -99,8 +100,8 @@ class OverlaySnapshotter:
 
     async def remove(self, snapshot: Snapshot) -> None:
         """Forget a snapshot nothing is built upon; no matter if it is gone already."""
-        session = await self._opened()
-        await in_thread_to_end(lambda: _remove(session, snapshot.id))
+        place = await self._opened()
+        await in_thread_to_end(lambda: _remove(place, snapshot.id))
 
     # More
 
@@ -117,16 +118,16 @@ class OverlaySnapshotter:
 
     async def close(self) -> None:
         """Settle, then leave nothing of this process behind but snapshots."""
-        session, self._session = self._session, None
-        if session is not None:
+        place, self._place = self._place, None
+        if place is not None:
             await self.settle()
-            await in_thread_to_end(session.close)
+            await in_thread_to_end(place.close)
 
-    async def _opened(self) -> Session:
+    async def _opened(self) -> Place:
         async with self._opening:
-            if self._session is None:
-                self._session = await in_thread(Session, self.root)
-        return self._session
+            if self._place is None:
+                self._place = await in_thread(Place, self.root)
+        return self._place
 
     def _folders(self, snapshot: Snapshot | None) -> list[str]:
         """The layer directories of a chain, the top one first."""
@@ -164,13 +165,13 @@ class OverlaySnapshotter:
 
 
 class _Workspace:
-    """A directory of its own in a session: upper and work directory, and the mount point."""
+    """A directory of its own in this process's place: upper and work directory, and the mount point."""
 
-    def __init__(self, session: Session, parent: Snapshot | None) -> None:
-        self._session = session
+    def __init__(self, place: Place, parent: Snapshot | None) -> None:
+        self._place = place
         self._parent = parent
         self._name = secrets.token_hex(4)
-        self._path = os.path.join(session.path, self._name)
+        self._path = os.path.join(place.path, self._name)
         self._mounted = False
         self.upper = os.path.join(self._path, "fs")
 
@@ -186,7 +187,7 @@ class _Workspace:
 
     def prepare(self) -> None:
         """Make the directories (blocking); the upper one looks as the parent's root does."""
-        with storage_errors(f"make a workspace in {self._session.root}"):
+        with storage_errors(f"make a workspace in {self._place.root}"):
             for folder in (self._path, self.upper):
                 os.mkdir(folder, 0o755)
             if self._parent is not None:
@@ -197,7 +198,7 @@ class _Workspace:
     def _parent_root(self) -> os.stat_result:
         assert self._parent is not None
         try:
-            return os.stat(os.path.join(self._session.root, self._parent.id, "fs"))
+            return os.stat(os.path.join(self._place.root, self._parent.id, "fs"))
         except FileNotFoundError as e:
             raise NotFound(f"snapshot {self._parent.id} is gone", remedy="build again") from e
 
@@ -206,13 +207,13 @@ class _Workspace:
         self.prepare()
         if self._parent is None:
             return
-        with storage_errors(f"make a workspace in {self._session.root}"):
+        with storage_errors(f"make a workspace in {self._place.root}"):
             for folder in ("work", MERGED):
                 os.mkdir(os.path.join(self._path, folder), 0o700)
-        below = f"work/{self._session.name}/{self._name}"
+        below = f"work/{self._place.name}/{self._name}"
         mount_overlay(
             Overlay(
-                top=self._session.root,
+                top=self._place.root,
                 lowers=tuple(f"{i}/fs" for i in self._parent.chain[::-1]),
                 upper=f"{below}/fs",
                 work=f"{below}/work",
@@ -226,11 +227,11 @@ class _Workspace:
         if not os.path.isdir(self.upper):
             raise BuildError("this workspace was committed or left already")
         self._unmount()
-        with storage_errors(f"keep a snapshot in {self._session.root}"):
+        with storage_errors(f"keep a snapshot in {self._place.root}"):
             for folder in ("work", MERGED):
                 remove_tree(os.path.join(self._path, folder))
-            write(os.path.join(self._path, "boot"), self._session.boot)
-            target = os.path.join(self._session.root, name)
+            write(os.path.join(self._path, "boot"), self._place.boot)
+            target = os.path.join(self._place.root, name)
             try:
                 os.rename(self._path, target)
             except OSError:
@@ -241,7 +242,7 @@ class _Workspace:
     def close(self) -> None:
         """Unmount, and remove what was not kept (blocking)."""
         self._unmount()
-        with storage_errors(f"clean up {self._session.root}"):
+        with storage_errors(f"clean up {self._place.root}"):
             remove_tree(self._path)
 
     def _unmount(self) -> None:
@@ -250,11 +251,11 @@ class _Workspace:
             self._mounted = False
 
 
-def _remove(session: Session, name: str) -> None:
-    with storage_errors(f"remove a snapshot from {session.root}"):
-        away = os.path.join(session.path, secrets.token_hex(4))
+def _remove(place: Place, name: str) -> None:
+    with storage_errors(f"remove a snapshot from {place.root}"):
+        away = os.path.join(place.path, secrets.token_hex(4))
         try:
-            os.rename(os.path.join(session.root, name), away)
+            os.rename(os.path.join(place.root, name), away)
         except FileNotFoundError:
             return
         shutil.rmtree(away)
