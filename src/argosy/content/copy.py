@@ -18,7 +18,16 @@ from dataclasses import dataclass
 
 from argosy.concurrency import first_error, gather
 from argosy.content.graph import Children, children
-from argosy.content.store import BytesBody, Mounts, Pins, Referrers, Source, Store, origin
+from argosy.content.store import (
+    BytesBody,
+    Mounts,
+    Pins,
+    Referrers,
+    ResolvesHere,
+    Source,
+    Store,
+    origin,
+)
 from argosy.content.verify import missing, read, verified
 from argosy.errors import (
     ArgosyError,
@@ -90,6 +99,8 @@ async def _standing(dst: Store, tag: str) -> Descriptor | None:
         return None
     with _failing("look for", "destination", tag):
         try:
+            if isinstance(dst, ResolvesHere):
+                return await dst.resolve_here(tag)
             return await dst.resolve(tag)
         except (NotFound, Unauthorized, Denied):
             return None  # some credentials may push and not pull

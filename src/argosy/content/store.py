@@ -80,6 +80,15 @@ class SelfChecking(Protocol):
 
 
 @runtime_checkable
+class ResolvesHere(Protocol):
+    """A Store whose `resolve` may be answered by a mirror, and that can do without."""
+
+    async def resolve_here(self, ref: str) -> Descriptor:
+        """As `resolve`, asked of the store itself: what a writer must know."""
+        ...
+
+
+@runtime_checkable
 class Mounts(Protocol):
     """A Store that can take a blob from a sibling repository without moving bytes."""
 

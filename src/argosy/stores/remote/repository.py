@@ -72,6 +72,11 @@ class RemoteRepository:
         assert error is not None
         raise error
 
+    async def resolve_here(self, ref: str) -> Descriptor:
+        """As `resolve`, but never answered by a mirror: a stale one must not stop a push."""
+        what = f"pull manifest {ref} of {self.locator}"
+        return await self._resolve_at(await self._ways.home(), ref, what)
+
     async def _resolve_at(self, way: Exchange, ref: str, what: str) -> Descriptor:
         url = await way.url(f"{self.name}/manifests/{ref}")
         answer = await way.send(Request(method="HEAD", url=url, headers=_ACCEPT), self._pull)
