@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 PIECE: Final = 1 << 20
+PATIENCE = 10.0  # seconds to wait for another request on the same upload
+_BLOCK: Final = 4096  # what O_DIRECT wants offsets and lengths to be multiples of
 _WRITEBACK: Final = 8 << 20  # bytes after which the kernel is asked to start writing them out
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -69,6 +72,7 @@ class Upload:
         self._path = path
         self._hash: _Hash | None = hashlib.new(algorithm)
         self._fd = -1
+        self._direct = False
         self._started = 0  # bytes whose write-out has been started
         self._lock = asyncio.Lock()  # one request at a time
         self._io = threading.Lock()  # held by the thread that uses the file
@@ -83,10 +87,10 @@ class Upload:
         return upload
 
     @asynccontextmanager
-    async def turn(self, patience: float = 10.0) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         """Hold the upload for one request; UploadBusy when another one keeps it too long."""
         try:
-            await asyncio.wait_for(self._lock.acquire(), patience)
+            await asyncio.wait_for(self._lock.acquire(), PATIENCE)
         except TimeoutError as e:
             raise UploadBusy(
                 f"upload {self.id} is being written by another request",
@@ -106,15 +110,50 @@ class Upload:
         """Append (in a worker thread). NoSpace or StorageError: the upload is then gone."""
         with self._io, _translated(f"cannot write upload {self.id}", self._discard):
             if self._fd < 0:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-                os.lseek(self._fd, self.offset, os.SEEK_SET)
+                self._open(direct=len(piece) >= PIECE)
             self._running().update(piece)
-            _write_all(self._fd, piece)
+            self._append(piece)
             self.offset += len(piece)
-            if self.offset - self._started >= _WRITEBACK:
+            if self._direct:
+                self._started = self.offset
+            elif self.offset - self._started >= _WRITEBACK:
                 # The disk works while the network does: the fsync at the end finds little to do.
                 _start_writeback(self._fd, self._started, self.offset - self._started)
                 self._started = self.offset
+
+    def _open(self, *, direct: bool) -> None:
+        """Open the file at `offset`; for big pieces past the page cache, where that is possible.
+
+        The bytes have to be on disk before the commit is answered anyway; a copy in
+        the page cache costs as much CPU as the hash, and pushes out what is being pulled.
+        """
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        self._direct = direct and self.offset % _BLOCK == 0
+        if self._direct:
+            try:
+                self._fd = os.open(self._path, flags | os.O_DIRECT)
+            except OSError as e:
+                if e.errno != errno.EINVAL:  # the file system has no O_DIRECT
+                    raise
+                self._direct = False
+        if not self._direct:
+            self._fd = os.open(self._path, flags)
+        os.lseek(self._fd, self.offset, os.SEEK_SET)
+
+    def _append(self, piece: bytes | memoryview) -> None:
+        done = 0
+        if self._direct:
+            if len(piece) % _BLOCK == 0:
+                try:
+                    done = os.write(self._fd, piece)
+                except OSError as e:
+                    if e.errno != errno.EINVAL:  # its memory is not aligned
+                        raise
+            if done < len(piece):  # the tail of the blob: the page cache takes it from here
+                flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+                fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+                self._direct = False
+        _write_all(self._fd, memoryview(piece)[done:])
 
     async def commit(self, digest: Digest) -> int:
         """Make it the blob `digest`, on disk for good; its size. DigestMismatch keeps nothing."""
@@ -298,10 +337,9 @@ def _read_file(path: str) -> bytes:
         return file.read()
 
 
-def _write_all(fd: int, piece: bytes | memoryview) -> None:
-    done = os.write(fd, piece)
-    while done < len(piece):
-        done += os.write(fd, memoryview(piece)[done:])
+def _write_all(fd: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(fd, piece) :]
 
 
 def _start_writeback(fd: int, start: int, length: int) -> None:

@@ -8,6 +8,7 @@ transport may close its descriptor at any time, and the number may be reused.
 """
 
 import enum
+import mmap
 import os
 import select
 import socket
@@ -56,7 +57,7 @@ class Intake:
 
     __slots__ = ("_early", "_filled", "_view", "framing", "moved", "sink")
 
-    def __init__(self, framing: Framing, sink: Sink, buffer: bytearray, early: bytes) -> None:
+    def __init__(self, framing: Framing, sink: Sink, buffer: mmap.mmap, early: bytes) -> None:
         self.framing = framing
         self.sink = sink
         self.moved = 0

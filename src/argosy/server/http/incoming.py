@@ -1,5 +1,7 @@
 """The body of a request that is still on its way."""
 
+import mmap
+
 from argosy.server.http.bulk import Intake
 from argosy.server.http.framing import ChunkedFraming, Framing, LengthFraming
 from argosy.server.http.heads import Fields
@@ -60,7 +62,7 @@ class IncomingBody:
         finally:
             self._wire.server.buffers.give(buffer)
 
-    async def _past_loop(self, sink: Sink, buffer: bytearray) -> int:
+    async def _past_loop(self, sink: Sink, buffer: mmap.mmap) -> int:
         wire = self._wire
         early, wire.pending = wire.pending, b""
         intake = Intake(self.framing, sink, buffer, early)
@@ -68,13 +70,13 @@ class IncomingBody:
         wire.pending = self.framing.rest
         return intake.moved
 
-    async def _through_loop(self, sink: Sink, buffer: bytearray) -> int:
+    async def _through_loop(self, sink: Sink, buffer: mmap.mmap) -> int:
         """The same for TLS, which only the loop can decrypt."""
         view = memoryview(buffer)
         total = filled = 0
         while not self.framing.done:
             filled += len(await self._next(view[filled:]))
-            if filled >= PIECE - _SMALL or self.framing.done:
+            if filled == PIECE or self.framing.done:
                 await self._wire.off_loop(sink, view[:filled])
                 total += filled
                 filled = 0

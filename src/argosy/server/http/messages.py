@@ -16,10 +16,14 @@ from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, NetworkError
 
 PIECE: Final = 1 << 20
-"""Bytes a sink gets at once, at most."""
+"""Bytes a sink gets at once: exactly these, but for the last piece of a body."""
 
 Sink = Callable[[memoryview], None]
-"""Takes the next bytes of a body, in a worker thread; the view is only valid during the call."""
+"""Takes the next bytes of a body, in a worker thread.
+
+The view is only valid during the call. The memory of whole pieces begins at a
+page, so that they can be written with O_DIRECT.
+"""
 
 
 class BodyTooLarge(ArgosyError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import mmap
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -50,18 +51,21 @@ class ServerOptions:
 
 
 class Buffers:
-    """Big buffers for bodies, used again: fresh ones cost page faults."""
+    """Big buffers for bodies, used again: fresh ones cost page faults.
+
+    They begin at a page, so that a sink may write them past the page cache (O_DIRECT).
+    """
 
     __slots__ = ("_free",)
 
     def __init__(self) -> None:
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
-    def take(self) -> bytearray:
+    def take(self) -> mmap.mmap:
         """A buffer of one piece, with whatever is in it."""
-        return self._free.pop() if self._free else bytearray(PIECE)
+        return self._free.pop() if self._free else mmap.mmap(-1, PIECE)
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: mmap.mmap) -> None:
         """Take it back; the caller keeps no view of it."""
         if len(self._free) < _BUFFERS_KEPT:
             self._free.append(buffer)
