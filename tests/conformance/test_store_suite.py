@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from argosy.catalog.hosted import HostedRepository
 from argosy.content.memory import MemoryStore
 from argosy.content.store import Source, Store
 from argosy.content.suite import CHECKS, Check, Place
+from argosy.model.reference import Reference
+from argosy.server.app import open_app
+from argosy.server.http.server import Server, ServerOptions
+from argosy.settings import Settings
 from argosy.stores.archive import read_archive, write_archive
 from argosy.stores.layout import OCILayout
+from argosy.stores.remote.client import Client
 
 Opening = Callable[[Path], AbstractAsyncContextManager[Place]]
 
@@ -63,6 +69,27 @@ def archive(*, docker: bool) -> Opening:
     return opening
 
 
+@asynccontextmanager
+async def hosted(tmp: Path) -> AsyncIterator[Place]:
+    async with open_app(str(tmp / "registry")) as app:
+
+        def repository() -> HostedRepository:
+            return HostedRepository(app.catalog, app.store, "team/suite")
+
+        yield Simple(repository(), repository)
+
+
+@asynccontextmanager
+async def served(tmp: Path) -> AsyncIterator[Place]:
+    """Our server on a socket, our client before it."""
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_app(str(tmp / "registry")))
+        server = await stack.enter_async_context(Server(app, ServerOptions()))
+        client = await stack.enter_async_context(Client(Settings(retries=0)))
+        reference = Reference.parse(f"127.0.0.1:{server.port}/team/suite")
+        yield Simple(client.repository(reference), lambda: client.repository(reference))
+
+
 # docker-archive is written as Docker 25 and later do: an OCI layout with manifest.json
 # beside it. So nothing is excluded; what an older `docker load` cannot see of it
 # (indexes, artifacts, referrers) is left out of manifest.json only.
@@ -71,6 +98,8 @@ STORES: dict[str, Opening] = {
     "oci": layout,
     "oci-archive": archive(docker=False),
     "docker-archive": archive(docker=True),
+    "hosted": hosted,
+    "served": served,
 }
 
 
