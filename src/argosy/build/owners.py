@@ -15,7 +15,8 @@ _MAX_FILE = 8 << 20
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")
 _ACTION = re.compile(r"([-+=])([rwxXst]*|[ugo])(?=[-+=]|$)")
 _SHIFT = {"u": 6, "g": 3, "o": 0}
-_SPECIAL = {"u": 0o4000, "g": 0o2000, "o": 0}
+_SPECIAL = {"u": 0o4000, "g": 0o2000, "o": 0o1000}
+_SPECIAL_LETTER = {"u": "s", "g": "s", "o": "t"}
 
 Mode = Callable[[int, bool], int]
 
@@ -47,14 +48,14 @@ def owner(root: str, text: str) -> Owner:
 
 def _user(root: str, name: str) -> Owner:
     for fields in _lines(root, "etc/passwd"):
-        if fields[0] == name and len(fields) >= 4:
+        if fields[0] == name and all(n.isdecimal() for n in fields[2:4]) and fields[3:]:
             return Owner(int(fields[2]), int(fields[3]))
     raise _unknown("user", name, "/etc/passwd")
 
 
 def _group(root: str, name: str) -> int:
     for fields in _lines(root, "etc/group"):
-        if fields[0] == name and len(fields) >= 3:
+        if fields[0] == name and fields[2].isdecimal():
             return int(fields[2])
     raise _unknown("group", name, "/etc/group")
 
@@ -69,7 +70,7 @@ def _lines(root: str, path: str) -> list[list[str]]:
     with open(fd, encoding="utf-8", errors="replace") as file:
         lines = file.read(_MAX_FILE).splitlines()
     found = [line.split(":") for line in lines]
-    return [f for f in found if len(f) >= 3 and all(n.isdecimal() for n in f[2:4] if n)]
+    return [f for f in found if len(f) >= 3]
 
 
 def _unknown(what: str, name: str, file: str) -> BuildError:
@@ -113,7 +114,8 @@ def _clause(text: str, part: str) -> Mode:
 
     def change(old: int, directory: bool) -> int:
         for sign, what in actions:
-            old = _acted(old, who, sign, _bits(old, who, what, directory=directory))
+            bits = _bits(old, who, what, directory=directory)
+            old = _acted(old, bits, who=who, sign=sign, directory=directory)
         return old
 
     return change
@@ -129,16 +131,17 @@ def _bits(old: int, who: str, what: str, *, directory: bool) -> int:
     bits = 0
     for one in set(who):
         bits |= held << _SHIFT[one]
-        bits |= _SPECIAL[one] if "s" in what else 0
-    return bits | (0o1000 if "t" in what else 0)
+        bits |= _SPECIAL[one] if _SPECIAL_LETTER[one] in what else 0
+    return bits
 
 
-def _acted(old: int, who: str, sign: str, bits: int) -> int:
+def _acted(old: int, bits: int, *, who: str, sign: str, directory: bool) -> int:
     if sign == "+":
         return old | bits
     if sign == "-":
         return old & ~bits
     kept = old
     for one in set(who):
-        kept &= ~(7 << _SHIFT[one] | _SPECIAL[one])
+        # As GNU chmod: a directory's set-id bits go only if they are named.
+        kept &= ~(7 << _SHIFT[one] | (0 if directory and one != "o" else _SPECIAL[one]))
     return kept | bits

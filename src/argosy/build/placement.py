@@ -85,7 +85,7 @@ class Placement:
             entries = _stamped(walk, stamp)
             try:
                 top = next(entries)
-                target = self._destination(found, directory=top.kind == stat.S_IFDIR)
+                target = self._destination(found, choice, directory=top.kind == stat.S_IFDIR)
                 if top.kind == stat.S_IFDIR:
                     self._place_directory(top, entries, target)
                 else:
@@ -125,9 +125,9 @@ class Placement:
         finally:
             os.close(fd)
 
-    def _destination(self, found: Found, *, directory: bool) -> str:
+    def _destination(self, found: Found, choice: Choice, *, directory: bool) -> str:
         if self.manner.parents:
-            return _joined(self.target, found.path)
+            return _joined(self.target, _below_pivot(choice.pattern, found.path))
         if directory or not self.into:
             return self.target
         return _joined(self.target, os.path.basename(found.path))
@@ -298,6 +298,13 @@ def _same(now: os.stat_result, then: os.stat_result) -> bool:
 
 def _times(entry: Entry) -> tuple[int, int]:
     return entry.stat.st_mtime_ns, entry.stat.st_mtime_ns
+
+
+def _below_pivot(pattern: str, path: str) -> str:
+    """What `--parents` keeps of a path: all of it, or what comes after `/./` in the pattern."""
+    before, pivot, _ = pattern.partition("/./")
+    parts = path.split("/")
+    return "/".join(parts[len([p for p in before.split("/") if p]) :] if pivot else parts)
 
 
 def _joined(directory: str, name: str) -> str:
