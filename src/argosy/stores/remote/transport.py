@@ -161,7 +161,8 @@ class Transport:
         builder = client.request(request.method, request.url).headers(_outgoing(request))
         if request.body is not None:
             builder = builder.body_bytes(request.body)
-        builder = builder.streamed_read_buffer_limit(2 * PIECE)
+        # With a buffer the library would hold the headers back until it is full.
+        builder = builder.streamed_read_buffer_limit(0)
         if request.stream is None:
             return builder.build_streamed()
         outflow = _Outflow()

@@ -12,6 +12,7 @@ from argosy.content.store import Body, BytesBody, Rewindable
 from argosy.content.verify import verified
 from argosy.errors import (
     ArgosyError,
+    Denied,
     DigestMismatch,
     NetworkError,
     NotFound,
@@ -46,6 +47,7 @@ class Upload:
         self._what = f"push blob {desc.digest} to {exchange.endpoint.host}/{repository}"
         self._location = ""
         self._chunk = exchange.settings.chunk_size
+        self._renewed = False
 
     async def run(self, body: Body, location: str = "") -> None:
         """Send the bytes and commit them; `location` is an upload a refused mount left open.
@@ -59,6 +61,8 @@ class Upload:
             body = BytesBody(b"".join(pieces))
         try:
             await self._persist(body)
+        except NetworkError:
+            raise  # whoever cannot be reached cannot be told either
         except ArgosyError:
             await self._cancel()
             raise
@@ -81,7 +85,10 @@ class Upload:
             await self._exchange.pause(seconds, self._desc.digest, why)
             before, offset = offset, await self._where()
             if offset > before:
-                attempt = 0  # it moves: such a connection needs patience, not an end
+                attempt, self._renewed = (
+                    0,
+                    False,
+                )  # it moves: such a connection needs patience, not an end
             if not self._location and await self._is_there():
                 return
 
@@ -90,8 +97,12 @@ class Upload:
             return False
         if isinstance(error, NetworkError):
             return self._exchange.may_pass(error)
-        if isinstance(error, RegistryUnavailable | RateLimited | Unauthorized):
+        if isinstance(error, RegistryUnavailable | RateLimited):
             return True
+        if isinstance(error, Unauthorized | Denied):
+            # A token that expired amid the upload: asking for the offset renews it. Once.
+            again, self._renewed = not self._renewed and bool(self._location), True
+            return again
         if isinstance(error, NotFound):
             return error.evidence.get("registry_code") in ("", *_STARTS_ANEW)
         return isinstance(error, RegistryError) and (
