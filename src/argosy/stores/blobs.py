@@ -23,6 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 PIECE: Final = 1 << 20
 PATIENCE = 10.0  # seconds to wait for another request on the same upload
 _BLOCK: Final = 4096  # what O_DIRECT wants offsets and lengths to be multiples of
+_WRITERS: Final = 8
 _WRITEBACK: Final = 8 << 20  # bytes after which the kernel is asked to start writing them out
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -111,8 +113,14 @@ class Upload:
         with self._io, _translated(f"cannot write upload {self.id}", self._discard):
             if self._fd < 0:
                 self._open(direct=len(piece) >= PIECE)
-            self._running().update(piece)
-            self._append(piece)
+            if self._direct:
+                # The disk takes its time, and reads the piece itself: hash it meanwhile.
+                written = self._store.disk.submit(self._append, piece)
+                self._running().update(piece)
+                written.result()
+            else:
+                self._running().update(piece)
+                self._append(piece)
             self.offset += len(piece)
             if self._direct:
                 self._started = self.offset
@@ -204,6 +212,7 @@ class BlobStore:
         self.root: Final = os.path.abspath(root)
         self._uploads = os.path.join(self.root, "uploads")
         self._open: dict[str, Upload] = {}
+        self.disk: Final = ThreadPoolExecutor(_WRITERS, thread_name_prefix="argosy-disk")
         with _translated(f"cannot use {self.root}"):
             for algorithm in HEX_LENGTH:
                 os.makedirs(os.path.join(self.root, "blobs", algorithm), exist_ok=True)
