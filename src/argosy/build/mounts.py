@@ -1,6 +1,7 @@
 """RUN --mount: what is put into a step's file system while it runs, and taken out again.
 
-Bind mounts show another stage, an image or the context; writes to them are lost.
+Mount points are the business of what runs the step. Bind mounts show another stage, an
+image or the context; writes to them are lost.
 Cache mounts are directories of this machine. Secrets and here-document scripts are
 files in memory. Nothing of it enters a layer, and secrets enter no cache key.
 """
@@ -111,9 +112,9 @@ class Held:
 
 @asynccontextmanager
 async def mounted(
-    attached: Sequence[Attached], snapshots: Sequence[Snapshot | None], root: str, work: Work
+    attached: Sequence[Attached], snapshots: Sequence[Snapshot | None], work: Work
 ) -> AsyncIterator[Held]:
-    """Everything that `attached` says, ready to be mounted into `root`; undone at the end.
+    """Everything that `attached` says, ready to be mounted; undone at the end.
 
     `snapshots` are those of the origins that are ops, in order.
     """
@@ -123,8 +124,7 @@ async def mounted(
         return
     waiting = list(snapshots)
     async with AsyncExitStack() as stack:
-        stubs, files = _Stubs(root), _Files()
-        stack.push_async_callback(in_thread, stubs.remove)
+        files = _Files()
         stack.push_async_callback(in_thread, files.remove)
         mounting = _Mounting(held, stack, files, work)
         for one in attached:
@@ -132,7 +132,6 @@ async def mounted(
             made = await mounting.mount(one, snapshot)
             if made is not None:
                 held.mounts.append(made)
-                await in_thread(stubs.make, made)
         yield held
 
 
@@ -228,37 +227,6 @@ class _Files:
         """Remove them."""
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
-
-
-class _Stubs:
-    """Mount points in the workspace: made if missing, and removed so that no layer has them."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._made: list[str] = []
-
-    def make(self, mount: Mount) -> None:
-        """Let there be something to mount on."""
-        path, is_file = self._root, mount.kind == "bind" and os.path.isfile(mount.source)
-        parts = [p for p in resolve(self._root, mount.target).split("/") if p]
-        for number, part in enumerate(parts, 1):
-            path = os.path.join(path, part)
-            if os.path.lexists(path):
-                continue
-            if number == len(parts) and is_file:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-            else:
-                os.mkdir(path, 0o755)
-            self._made.append(path)
-
-    def remove(self) -> None:
-        """Take away what was made, unless the step put something there."""
-        for path in reversed(self._made):
-            with suppress(OSError):
-                if os.path.isdir(path):
-                    os.rmdir(path)
-                elif os.path.getsize(path) == 0:
-                    os.unlink(path)
 
 
 @asynccontextmanager

@@ -224,7 +224,7 @@ class Run:
         """Run the command; StepFailed with its last lines if it fails."""
         async with work.snapshots.edit(inputs[0]) as workspace:
             tail = _Tail(work)
-            async with self._process(inputs, workspace.root, work) as process:
+            async with self._process(inputs, work) as process:
                 status = await work.execute(process, workspace.root, tail)
             if status != 0:
                 raise self._failed(status, tail.text)
@@ -237,10 +237,10 @@ class Run:
 
     @asynccontextmanager
     async def _process(
-        self, inputs: Sequence[Snapshot | None], root: str, work: Work
+        self, inputs: Sequence[Snapshot | None], work: Work
     ) -> AsyncIterator[Process]:
         step = self.step
-        async with mounted(self.attached, inputs[1:], root, work) as held:
+        async with mounted(self.attached, inputs[1:], work) as held:
             env = {"PATH": _PATH, **dict(step.proxy), **dict(step.env), **held.env}
             yield Process(
                 args=step.args,

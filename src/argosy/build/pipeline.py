@@ -19,6 +19,7 @@ from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.parser import Dockerfile, parse
 from argosy.build.dockerfile.plan import BaseImage, Plan
 from argosy.build.dockerfile.stages import FrontendOptions
+from argosy.build.execute.runtime import OCIRuntime
 from argosy.build.export import Assembly
 from argosy.build.export import Image as Made
 from argosy.build.graph import Holds, Snapshot, Work
@@ -34,6 +35,7 @@ from argosy.build.options import (
     Secret,
 )
 from argosy.build.outputs import Delivery, check, names_of, wants_files, write_notes
+from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.solver import Solution, Solver
 from argosy.build.tree import Tree
 from argosy.concurrency import in_thread
@@ -226,7 +228,12 @@ def _contexts(
 
 
 async def _engine(state: str, epoch: int | None, stack: AsyncExitStack) -> Engine:
-    raise NotImplementedError
+    snapshots = OverlaySnapshotter(os.path.join(state, "snapshots"), epoch=epoch)
+    execute = OCIRuntime(os.path.join(state, "runtime"))
+    return Engine(
+        snapshots=await stack.enter_async_context(snapshots),
+        execute=await stack.enter_async_context(execute),
+    )
 
 
 def epoch_of(options: BuildOptions) -> int | None:
