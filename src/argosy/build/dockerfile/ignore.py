@@ -8,7 +8,7 @@ Give `Matcher.ignores` paths relative to the context, with slashes, without `./`
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from argosy.build.dockerfile.source import Fault, Source, SourceRange
@@ -57,38 +57,33 @@ def read_pattern(line: str, number: int = 0) -> Pattern:
         raise Fault("`!` alone is no pattern", at="!", remedy="write what to keep: !keep/this")
     cleaned = posixpath.normpath(text)
     cleaned = ("/" + cleaned.lstrip("/") if cleaned[0] == "/" else cleaned).removeprefix("/")
-    _expression(cleaned)  # refuse now what could not be matched later
+    _parts(cleaned)  # refuse now what could not be matched later
     return Pattern(cleaned or ".", keeps, number)
 
 
 class Matcher:
-    """Patterns compiled to regular expressions, made once and asked for every path."""
+    """Patterns made ready once, and asked for every path."""
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self.patterns = tuple(p for p in patterns if p.text != ".")
-        self._rules = [(_compiled(p.text), p.keeps) for p in self.patterns]
+        self._rules = [(_rule(p.text), p.keeps) for p in self.patterns]
         self._fixed = [_fixed_part(p.text) for p in self.patterns if p.keeps]
-        self._only_ignores = not self._fixed
-        # One expression is one call into C, however many patterns there are.
-        self._any = re.compile("|".join(f"(?:{r.pattern})" for r, _ in self._rules), re.DOTALL)
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
 
     def ignores(self, path: str) -> bool:
         """Whether the path is left out: by itself, or because a directory above it is."""
-        if not self._rules or path in ("", "."):
+        if path in ("", "."):
             return False
-        if self._only_ignores:
-            return self._any.match(path) is not None
         ignored = False
-        for rule, keeps in self._rules:
-            if keeps == ignored and rule.match(path):
+        for matches, keeps in self._rules:
+            if keeps == ignored and matches(path):
                 ignored = not keeps
         return ignored
 
     def may_skip(self, directory: str) -> bool:
-        """Whether nothing below an ignored directory can be kept, so need not be walked."""
+        """Whether the directory is left out with all that is in it, so need not be walked."""
         if not self.ignores(directory):
             return False
         below = directory + "/"
@@ -106,43 +101,83 @@ def _fixed_part(text: str) -> tuple[str, bool]:
     return text[: text.rfind("/", 0, wild.start()) + 1], True
 
 
-def _compiled(text: str) -> re.Pattern[str]:
-    # `(?:/|\\Z)`: a match may end at any directory on the way down, which takes all below it.
-    return re.compile(f"(?:{_expression(text)})(?:/|\\Z)", re.DOTALL)
-
-
-_WILD = re.compile(r"[*?\[\]\\]")
+# A pattern as parts: each a regular expression for one character, or one of these three.
 _MANY = "[^/]*"
 _MANY_DIRS = "(?:.*/)?"
+_REST = ".*"
+_LOOPS = frozenset([_MANY, _MANY_DIRS, _REST])
+_WILD = re.compile(r"[*?\[\]\\]")
 
 
-def _expression(text: str) -> str:
-    """A regular expression for a cleaned pattern; Fault if it is malformed."""
+def _rule(text: str) -> Callable[[str], object]:
+    """What tells whether a path, or a directory above it, matches a cleaned pattern."""
+    parts = _parts(text)
+    if _may_explode(parts):
+        return _Automaton(parts)
+    # `(?:/|\Z)`: a match may end at any directory on the way down, which takes all below it.
+    return re.compile(f"(?:{''.join(parts)})(?:/|\\Z)", re.DOTALL).match
+
+
+def _may_explode(parts: list[str]) -> bool:
+    """Whether a backtracking search would take more than quadratic time."""
+    components = "\n".join("\t" if p in ("/", _MANY_DIRS) else p for p in parts).split("\t")
+    return parts.count(_MANY_DIRS) > 2 or any(c.split("\n").count(_MANY) > 2 for c in components)
+
+
+class _Automaton:
+    """The same as the regular expression, in time linear in the path: all ways at once.
+
+    A bit per part says that the parts before it have matched; the bit after the last
+    one, that all have.
+    """
+
+    def __init__(self, parts: list[str]) -> None:
+        self._singles = [
+            (1 << n, re.compile(p, re.DOTALL)) for n, p in enumerate(parts) if p not in _LOOPS
+        ]
+        self._many = _bits(parts, _MANY)
+        self._dirs = _bits(parts, _MANY_DIRS)
+        self._rest = _bits(parts, _REST)
+        self._accepts: dict[str, int] = {}
+        self._all = 1 << len(parts)
+
+    def __call__(self, path: str) -> bool:
+        active, inside = self._closed(1), 0
+        for char in path:
+            if char == "/" and active & self._all:
+                return True
+            inside |= active & self._dirs
+            after = (active & self._accepted(char)) << 1 | active & self._rest
+            after |= inside << 1 if char == "/" else active & self._many
+            active = self._closed(after)
+        return bool(active & self._all)
+
+    def _closed(self, active: int) -> int:
+        """Loops may be left without a character; active bits of `_dirs` have only been entered."""
+        while new := (active & (self._many | self._dirs | self._rest)) << 1 & ~active:
+            active |= new
+        return active
+
+    def _accepted(self, char: str) -> int:
+        if char not in self._accepts:
+            self._accepts[char] = sum(bit for bit, single in self._singles if single.match(char))
+        return self._accepts[char]
+
+
+def _bits(parts: list[str], wanted: str) -> int:
+    return sum(1 << n for n, part in enumerate(parts) if part == wanted)
+
+
+def _parts(text: str) -> list[str]:
+    """A cleaned pattern as parts; Fault if it is malformed."""
     if text.startswith("**") and not text.startswith("**/") and not _WILD.search(text, 2):
-        return ".*" + re.escape(text[2:])  # `**x` alone is any end in x, even of a longer name
+        return [_REST, *map(re.escape, text[2:])]  # `**x` alone: any end in x, in a name too
     parts: list[str] = []
-    since_star: int | None = None  # where in `parts` the last `*` of this component is
     position = 0
     while position < len(text):
         part, position = _part(text, position)
-        if part == _MANY and since_star is not None:
-            _settle(parts, since_star)
-        if part == _MANY:
-            since_star = len(parts)
-        elif part in ("/", _MANY_DIRS, ".*"):
-            since_star = None
         parts.append(part)
-    return "".join(parts)
-
-
-def _settle(parts: list[str], star: int) -> None:
-    """Fix what follows an earlier `*` of the component at its first place.
-
-    That leaves the most room for the next `*`, so it loses no match, and saves the
-    backtracking that makes `*a*a*a*a*b` explode.
-    """
-    parts[star] = "(?>[^/]*?"
-    parts.append(")")
+    return parts
 
 
 def _part(text: str, position: int) -> tuple[str, int]:
@@ -168,7 +203,7 @@ def _stars(text: str, position: int) -> tuple[str, int]:
         position += 3 if text[position] == "/" else 2
     if text.startswith("/", position):
         position += 1
-    return (_MANY_DIRS if position < len(text) else ".*"), position
+    return (_MANY_DIRS if position < len(text) else _REST), position
 
 
 def _class(text: str, position: int) -> tuple[str, int]:

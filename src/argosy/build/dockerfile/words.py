@@ -205,7 +205,7 @@ def duration(name: str, value: str) -> int:
 def _nanoseconds(number: str, unit: str) -> int:
     whole, _, part = number.partition(".")
     scale = _NANOSECONDS[unit]
-    return int(whole or 0) * scale + int(part or 0) * scale // 10 ** len(part)
+    return int(whole or 0) * scale + int(part or 0) * scale // int(10 ** len(part))
 
 
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.[0-9]{1,6})? ?(?:([kmgtp]?)i?b?)", re.IGNORECASE)
