@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from argosy.cli.main import main
+from argosy.cli.main import command
 from tests.images import multi_platform
 from tests.peers import Registry
 
@@ -53,7 +53,7 @@ def argosy(
 
     def said(*words: object) -> Said:
         capfd.readouterr()
-        code = main([str(word) for word in words])
+        code = command([str(word) for word in words])
         return Said(code, *capfd.readouterr())
 
     return said

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from argosy import errors
-from argosy.cli.main import main
+from argosy.cli.main import command
 from argosy.cli.terminal.failures import plain_cause, tell, unexpected, words
 from argosy.model.digest import Digest
 
@@ -114,24 +114,24 @@ def test_codes_are_unique() -> None:
     ],
 )
 def test_main_gives_the_documented_code(argv: list[str], code: int) -> None:
-    assert main(argv) == code
+    assert command(argv) == code
 
 
 def test_a_wrong_verb_or_flag_is_answered_with_the_nearest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main(["copi", "a", "b"])
+    command(["copi", "a", "b"])
     assert "`argosy copy`" in capsys.readouterr().err
-    main(["copy", "--platfrom", "linux/amd64", "a", "b"])
+    command(["copy", "--platfrom", "linux/amd64", "a", "b"])
     assert "did you mean --platform?" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--debug", "inspect", "oci:/nowhere:v1"]) == 4
+    assert command(["--debug", "inspect", "oci:/nowhere:v1"]) == 4
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "argosy: error: " in err
-    assert main(["inspect", "oci:/nowhere:v1"]) == 4
+    assert command(["inspect", "oci:/nowhere:v1"]) == 4
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -139,7 +139,7 @@ def test_a_bug_is_told_as_a_bug_with_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("argosy.cli.version.run", lambda _args: 1 // 0)
-    assert main(["version"]) == 1
+    assert command(["version"]) == 1
     err = capsys.readouterr().err
     assert "unexpected ZeroDivisionError" in err
     assert "report it" in err
@@ -150,4 +150,4 @@ def test_interruption_gives_130(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("argosy.cli.version.run", interrupted)
-    assert main(["version"]) == 130
+    assert command(["version"]) == 130

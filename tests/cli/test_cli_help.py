@@ -59,8 +59,8 @@ HEAVY = {"sqlalchemy", "rich", "alembic", "prometheus_client", "zstandard", "isa
 def imported(*words: str) -> set[str]:
     """The modules in memory after a command line has run in a process of its own."""
     code = (
-        "import sys\nfrom argosy.cli.main import main\n"
-        f"code = main({list(words)!r})\nprint(*sys.modules, file=sys.stderr)\nsys.exit(code)"
+        "import sys\nfrom argosy.cli.main import command\n"
+        f"code = command({list(words)!r})\nprint(*sys.modules, file=sys.stderr)\nsys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return set(done.stderr.splitlines()[-1].split())

@@ -119,7 +119,7 @@ def _results(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Build; prints each name with the digest."""
-    from argosy.build.execute import enter_private_mounts
+    from argosy.build.snapshot.mounts import enter_private_mounts
 
     options = options_of(args, os.environ, sys.stdin.buffer.read)
     enter_private_mounts()  # before any thread starts: a mount namespace is a thread's own

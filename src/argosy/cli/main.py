@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from argosy import __version__
 from argosy.cli import verbs
@@ -24,9 +25,20 @@ TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> NoReturn:
+    """The process `argosy`: run its command line, and leave."""
+    code = command(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # Not sys.exit: threads of the HTTP client's runtime may outlive the interpreter and abort the
+    # process while it is taken down. Everything that has to be closed has been closed by now.
+    os._exit(code)
+
+
+def command(argv: Sequence[str]) -> int:
     """Run one command line; gives the exit code (docs/exit-codes.md)."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(argv)
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -162,4 +174,4 @@ def _tell(error: BaseException, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
