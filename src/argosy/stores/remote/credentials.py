@@ -7,9 +7,10 @@ containers-auth.json(5). Looked at only when a registry asks for them.
 import asyncio
 import base64
 import binascii
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +100,7 @@ class Credentials:
             entry["auth"] = credential.basic.removeprefix("Basic ")
         if credential.identity_token:
             entry["identitytoken"] = credential.identity_token
-        auths = {**_mapping(file.value.get("auths")), _key(registry): entry}
-        await in_thread(_write, path, {**file.value, "auths": auths})
+        await in_thread(_change, path, lambda auths: {**auths, _key(registry): entry})
         return path
 
     async def erase(self, registry: str) -> str:
@@ -110,13 +110,14 @@ class Credentials:
         if helper := file.helper(registry):
             await self._run_helper(helper, "erase", _key(registry))
             return f"docker-credential-{helper}"
-        auths = dict(_mapping(file.value.get("auths")))
-        gone = [k for k in auths if _hostname(k) in _spellings(registry) and "/" not in _path(k)]
-        if not gone:
+        spellings = _spellings(registry)
+        if not any(_plain(key) in spellings for key in _mapping(file.value.get("auths"))):
             return ""
-        for key in gone:
-            del auths[key]
-        await in_thread(_write, path, {**file.value, "auths": auths})
+        await in_thread(
+            _change,
+            path,
+            lambda auths: {k: v for k, v in auths.items() if _plain(k) not in spellings},
+        )
         return path
 
     async def _ask_helper(self, helper: str, registry: str) -> Credential | None:
@@ -270,14 +271,6 @@ def _plain(key: str) -> str:
     return host if path in ("", "v1", "v2") else f"{host}/{path}"
 
 
-def _hostname(key: str) -> str:
-    return _plain(key).partition("/")[0]
-
-
-def _path(key: str) -> str:
-    return _plain(key)
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -307,23 +300,38 @@ def _read(path: str) -> _File | None:
     return _File(path, _json(text, path) if text.strip() else {})
 
 
-def _write(path: str, value: Mapping[str, Any]) -> None:
-    """Replace the file at once, for the owner's eyes only; a symlink stays one."""
-    import tempfile  # noqa: PLC0415 - slow to import, and only login writes
-
+def _change(path: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Change the `auths` of a file; other Argosys that do so at this moment wait. A symlink stays one."""
     target = os.path.realpath(path)
-    temporary = ""
+    folder = os.path.dirname(target)
     try:
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".config-")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            file = _read(target) or _File(target, {})
+            auths = change(_mapping(file.value.get("auths")))
+            _replace(target, {**file.value, "auths": auths})
+        finally:
+            os.close(lock)
+    except OSError as e:
+        raise ConfigError(
+            f"{path} cannot be written", why=str(e), remedy="check the directory's owner and mode"
+        ) from e
+
+
+def _replace(target: str, value: Mapping[str, Any]) -> None:
+    """Put a new file in place at once, for the owner's eyes only."""
+    import tempfile  # noqa: PLC0415 - 9 ms, and only who writes needs it
+
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".config-")
+    try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp made it 0600
             json.dump(value, file, indent="\t")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except OSError as e:
+    except OSError:
         with suppress(OSError):
             os.unlink(temporary)
-        raise ConfigError(
-            f"{path} cannot be written", why=str(e), remedy="check the directory's owner and mode"
-        ) from e
+        raise

@@ -1,6 +1,5 @@
 """When to try again, and how long to wait first (RFC 9110 §10.2.3, Retry-After)."""
 
-import email.utils
 import random
 import time
 
@@ -15,6 +14,8 @@ def retry_after(text: str, now: float | None = None) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
+    import email.utils  # noqa: PLC0415 - slow to import, and dates are rare here
+
     try:
         moment = email.utils.parsedate_to_datetime(text)
         return max(0.0, moment.timestamp() - (time.time() if now is None else now))
