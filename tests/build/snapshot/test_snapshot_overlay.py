@@ -13,6 +13,7 @@ import pytest
 
 from argosy.build.snapshot import place as place_module
 from argosy.build.snapshot.overlay import OverlaySnapshotter
+from argosy.build.trees import remove_tree
 from argosy.content.memory import MemoryStore
 from argosy.errors import BuildError, ContentError, NotFound
 from argosy.model.descriptor import Descriptor
@@ -318,5 +319,5 @@ def test_a_tree_too_deep_for_recursion_is_removed(tmp_path):
         os.close(fd)
         fd = inner
     os.close(fd)
-    place_module.remove_tree(str(tmp_path / "deep"))
+    remove_tree(str(tmp_path / "deep"))
     assert os.listdir(tmp_path) == []

@@ -28,7 +28,8 @@ from argosy.build.layers.pack import PackOptions
 from argosy.build.layers.unpack import UnpackOptions
 from argosy.build.sessions import storage_errors
 from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_system, unmount
-from argosy.build.snapshot.place import MERGED, Place, remove_tree, write
+from argosy.build.snapshot.place import MERGED, Place, write
+from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.store import Source, Store
 from argosy.errors import BuildError, NotFound

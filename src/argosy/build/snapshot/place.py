@@ -9,11 +9,11 @@
 
 import os
 import secrets
-import shutil
 from contextlib import suppress
 
 from argosy.build.sessions import Session, storage_errors
 from argosy.build.snapshot.mounts import unmount
+from argosy.build.trees import remove_tree
 
 MERGED = "root"  # the mount point in a workspace
 
@@ -80,32 +80,3 @@ def _discard(path: str) -> None:
             if os.path.ismount(merged):
                 unmount(merged)
     remove_tree(path)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory however deep it is (blocking); nothing to do if it is not there."""
-    with suppress(FileNotFoundError):
-        try:
-            shutil.rmtree(path)
-        except RecursionError:
-            _flatten(path)
-            shutil.rmtree(path)
-
-
-def _flatten(top: str) -> None:
-    """Move every directory up to `top`, so that none is deep."""
-    number = 0
-    pending = [name for name in os.listdir(top) if _is_folder(top, name)]
-    while pending:
-        folder = os.path.join(top, pending.pop())
-        for name in os.listdir(folder):
-            if _is_folder(folder, name):
-                number += 1
-                up = f".deep-{secrets.token_hex(4)}-{number}"
-                os.rename(os.path.join(folder, name), os.path.join(top, up))
-                pending.append(up)
-
-
-def _is_folder(top: str, name: str) -> bool:
-    path = os.path.join(top, name)
-    return os.path.isdir(path) and not os.path.islink(path)
