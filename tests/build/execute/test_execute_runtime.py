@@ -94,7 +94,9 @@ def everything(root) -> list[str]:
 
 
 async def test_status_and_output_of_both_streams_come_back(execute, root):
-    assert await run(execute, root, "echo out; echo err >&2; exit 7") == (7, "out\nerr\n")
+    # runc copies the two streams side by side, so their order is not certain.
+    status, said = await run(execute, root, "echo out; echo err >&2; exit 7")
+    assert (status, sorted(said.splitlines())) == (7, ["err", "out"])
 
 
 async def test_a_step_leaves_only_what_it_wrote(execute, root):
@@ -219,7 +221,7 @@ async def test_mounts_are_seen_and_leave_nothing(execute, root, tmp_path):
     )
     script = "cat /a/b/f /run/secrets/one; touch /a/b/no && echo wrote; touch /rw/new /scratch/x && echo ok"
     status, said = await run(execute, root, script, mounts=mounts)
-    assert said.splitlines()[:2] == ["content", "content"]
+    assert said.splitlines().count("content") == 2
     assert "wrote" not in said
     assert "ok" in said
     assert status == 0
