@@ -145,7 +145,11 @@ class Engine:
 
 def _fields(text: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for part in next(csv.reader([text], strict=True)):
+    try:
+        parts = next(csv.reader([text], strict=True), [])
+    except csv.Error as e:
+        raise _unreadable(text, str(e)) from e
+    for part in parts:
         name, equals, value = part.partition("=")
         if not equals:
             raise _unreadable(text, f"{part!r} is not NAME=VALUE")

@@ -210,12 +210,17 @@ class _Written:
             if well:
                 self._file.write(self._held)
                 self._file.flush()
-        finally:
             if self._temporary:
                 self._file.close()
                 if well:
                     os.replace(self._temporary, self._dest)
-                else:
+                    self._temporary = ""
+        except OSError as e:
+            raise StorageError(f"cannot write {self._dest}", why=e.strerror or str(e)) from e
+        finally:
+            if self._temporary:
+                self._file.close()
+                with suppress(OSError):
                     os.unlink(self._temporary)
 
 
