@@ -156,19 +156,22 @@ class Exchange:
     async def _probed(self) -> str:
         """`http` or `https`, whichever this host answers to; plain first (see hosts.py)."""
         plain = self.endpoint.url
+        trouble: NetworkError | None = None
+        try:
+            # Servers that speak TLS tell a plain request so with 400, or hang up.
+            if await self._status(plain) != 400:
+                return plain
+        except NetworkError as e:
+            trouble = e
         secure = "https" + plain.removeprefix("http")
         try:
-            answer = await self._transport.send(Request(method="GET", url=f"{plain}/"))
-            await answer.read()
+            await self._status(secure)
         except NetworkError as e:
-            if e.evidence.get("phase") == "connect":
-                raise
-        else:
-            # Servers that speak TLS tell a plain request so with 400, or just hang up.
-            if answer.status != 400:
-                self._answered = True
-                return plain
-        answer = await self._transport.send(Request(method="GET", url=f"{secure}/"))
+            raise (e if trouble is None or isinstance(e, TLSError) else trouble) from e
+        return secure
+
+    async def _status(self, base: str) -> int:
+        answer = await self._transport.send(Request(method="GET", url=f"{base}/"))
         await answer.read()
         self._answered = True
-        return secure
+        return answer.status
