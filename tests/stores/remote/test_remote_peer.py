@@ -33,7 +33,7 @@ def guarded(tmp_path_factory):
     (folder / "htpasswd").write_text(run("htpasswd", "-Bbn", "ann", "secret"))
     config = folder / "config.yml"
     config.write_text(
-        f"version: 0.1\nlog: {{level: fatal, accesslog: {{disabled: true}}}}\n"
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
         f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
         f"http: {{addr: 127.0.0.1:{port}}}\n"
