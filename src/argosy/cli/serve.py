@@ -73,6 +73,7 @@ async def _serve(args: argparse.Namespace, address: "Address", options: "ServerO
     from argosy.server.app import open_app
     from argosy.server.http.server import Server
     from argosy.server.listening import data_directory
+    from argosy.server.process import settle
     from argosy.settings import Settings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -85,6 +86,7 @@ async def _serve(args: argparse.Namespace, address: "Address", options: "ServerO
         async with Server(app, replace(options, log=app.metrics.tell)) as server:
             scheme = "https" if options.tls else "http"
             where = address.with_port(server.port)
+            settle()
             gc.freeze()
             gc.enable()
             print(f"argosy: serving {scheme}://{where} data={data}", flush=True)

@@ -3,17 +3,39 @@
 import json
 import time
 from collections.abc import Mapping
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
 from argosy.server.http.messages import FileBody, Response
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
 BODILESS: Final = frozenset({204, 304})
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 NO_LENGTH: Final = b"\r\nContent-Length: 0\r\n"
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+
+
+def http_date(second: int) -> str:
+    """An IMF-fixdate (RFC 9110 §5.6.7), whatever the locale. (`email.utils` would load a megabyte.)"""
+    now = time.gmtime(second)
+    day, month = _DAYS[now.tm_wday], _MONTHS[now.tm_mon - 1]
+    clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+    return f"{day}, {now.tm_mday:02} {month} {now.tm_year} {clock} GMT"
 
 
 class Clock:
@@ -31,7 +53,7 @@ class Clock:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self.date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+            self.date = f"Date: {http_date(second)}\r\n".encode("ascii")
             self.date_and_end = self.date + b"\r\n"
 
 

@@ -6,12 +6,14 @@ import mmap
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import uvloop
 
+from argosy.concurrency import in_thread
 from argosy.errors import NetworkError
 from argosy.server.http import rendering
 from argosy.server.http.messages import PIECE, Handler, Request
@@ -192,9 +194,13 @@ class Server:
         await asyncio.sleep(0)
         await self._listener.wait_closed()
         self._listener = None
+        await in_thread(self._clean_up)
+
+    def _clean_up(self) -> None:
         self.pool.shutdown()
-        if self.options.unix is not None and os.path.exists(self.options.unix):
-            os.unlink(self.options.unix)
+        if self.options.unix is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self.options.unix)
 
     async def _break_off(self) -> None:
         if not self._tasks:
