@@ -157,7 +157,7 @@ class Op(Protocol):
 
     @property
     def name(self) -> str:
-        """What people see: `[build 2/5] RUN make`."""
+        """What people see: `[build 2/5] RUN make`; nothing is reported of an op without a name."""
         ...
 
     @property

@@ -42,7 +42,7 @@ def key_of(*parts: Any) -> Digest:
 class Scratch:
     """The empty file system."""
 
-    name: str = "scratch"
+    name: str = ""  # nothing to show
     inputs: tuple[Op, ...] = ()
 
     async def cache_key(self, _inputs: Sequence[CacheKey]) -> CacheKey:
@@ -146,7 +146,7 @@ class Copy:
             tree = self.origin
             if not isinstance(tree, Tree):
                 view = await stack.enter_async_context(work.snapshots.edit(inputs[1]))
-                tree = Tree(view.root, what=f"the file system of {tree.name}")
+                tree = Tree(view.root, what=f"the file system after {tree.name}")
             stop = Stop()
             await in_thread_to_end(lambda: self._place(tree, workspace.root, stop), stop.set)
             return await work.snapshots.commit(workspace)

@@ -81,9 +81,6 @@ class Solver:
             error = first_error(problems)
             raise error from error.__cause__  # the group says nothing more than its first error
         unique = list(dict.fromkeys(vertices.values()))
-        for vertex in unique:
-            if vertex.result is None:
-                solve.tell("cached", vertex)
         return Solution(
             snapshots=tuple(task.result() for task in tasks),
             steps=sum(1 for v in unique if v.inputs),
@@ -99,6 +96,7 @@ class _Solve:
     group: asyncio.TaskGroup
     use_cache: bool
     ran: list[_Vertex] = field(default_factory=list)
+    told: set[Digest] = field(default_factory=set)  # vertices that something was reported of
 
     def result(self, vertex: _Vertex) -> "asyncio.Task[Snapshot | None]":
         """The task that comes to the vertex's snapshot."""
@@ -142,7 +140,7 @@ class _Solve:
     async def _find(self, vertex: _Vertex, key: Digest) -> Record | None:
         found = await self.solver.cache.find(key) if self.use_cache else None
         if found is not None:
-            self.tell("cached", vertex)
+            self._tell_cached(vertex)
         return found
 
     async def _once(self, vertex: _Vertex, key: Digest) -> Snapshot | None:
@@ -151,7 +149,7 @@ class _Solve:
         while (ahead := running.get(key)) is not None:
             await asyncio.wait([ahead])
             if not ahead.cancelled():  # else that solve was given up: the work is ours
-                self.tell("cached", vertex)
+                self._tell_cached(vertex)
                 return ahead.result()
         done = running[key] = asyncio.get_running_loop().create_future()
         try:
@@ -173,29 +171,40 @@ class _Solve:
         wanted = [self.result(v) for v in vertex.inputs]
         inputs = [await task for task in wanted]
         async with self.solver.slots:
-            self.tell("started", vertex)
+            self._tell("started", vertex)
             try:
                 with _translated(vertex.op.name):
                     snapshot = await vertex.op.run(inputs, self._work(vertex))
             except asyncio.CancelledError:
-                self.tell("failed", vertex, "cancelled")
+                self._tell("failed", vertex, "cancelled")
                 raise
             except Exception as e:
-                self.tell("failed", vertex, str(e) or type(e).__name__)
+                self._tell("failed", vertex, str(e) or type(e).__name__)
                 raise
         self.ran.append(vertex)
-        self.tell("done", vertex)
+        self._tell("done", vertex)
         return snapshot
 
     def _work(self, vertex: _Vertex) -> Work:
         def log(text: bytes) -> None:
-            self.tell("log", vertex, text.decode(errors="replace"))
+            self._tell("log", vertex, text.decode(errors="replace"))
 
         return replace(self.solver.work, log=log)
 
-    def tell(self, kind: Kind, vertex: _Vertex, text: str = "") -> None:
-        """Report what happened to a vertex."""
-        self.solver.work.report(Event(kind, vertex.key.fast, vertex.op.name, text=text))
+    def _tell_cached(self, vertex: _Vertex) -> None:
+        """Report a vertex that needs no work, after those below it that nobody has asked for."""
+        if vertex.key.fast in self.told:
+            return
+        self.told.add(vertex.key.fast)
+        for below in vertex.inputs:
+            if below.result is None:
+                self._tell_cached(below)
+        self._tell("cached", vertex)
+
+    def _tell(self, kind: Kind, vertex: _Vertex, text: str = "") -> None:
+        self.told.add(vertex.key.fast)
+        if vertex.op.name:
+            self.solver.work.report(Event(kind, vertex.key.fast, vertex.op.name, text=text))
 
 
 async def _vertices(targets: Sequence[Op]) -> dict[int, _Vertex]:
