@@ -6,11 +6,13 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from blockbuster import blockbuster_ctx
 
 from argosy.server.app import App, open_app
 from argosy.server.http.server import Server, ServerOptions
@@ -146,8 +148,8 @@ def escaped(text: str) -> str:
 class Serving:
     """The server thread of one `served` block."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, data: Path, *, watched: bool) -> None:
+        self._data, self._watched = data, watched
         self._ready = threading.Event()
         self._stop: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -170,8 +172,9 @@ class Serving:
             options = ServerOptions(log=self.app.metrics.tell)
             async with Server(self.app, options) as server:
                 self.port = server.port
-                self._ready.set()
-                await self._stop.wait()
+                with blockbuster_ctx() if self._watched else nullcontext():
+                    self._ready.set()
+                    await self._stop.wait()
 
     def start(self) -> None:
         self.thread.start()
@@ -191,9 +194,9 @@ class Serving:
 
 
 @contextmanager
-def served(data: Path) -> Iterator[tuple[Client, Serving]]:
-    """A registry on `data`, and a client of it."""
-    serving = Serving(data)
+def served(data: Path, *, watched: bool = False) -> Iterator[tuple[Client, Serving]]:
+    """A registry on `data`, and a client of it. `watched`: what blocks its loop fails."""
+    serving = Serving(data, watched=watched)
     serving.start()
     try:
         yield Client("127.0.0.1", serving.port), serving

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator
@@ -63,7 +64,7 @@ async def test_however_it_is_cut_and_wherever_the_process_ends_it_is_the_same_bl
     store = BlobStore(str(tmp_path))
     upload = await store.begin("me")
     edges = [0, *sorted(cuts), len(BODY)]
-    for count, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for count, (start, end) in enumerate(itertools.pairwise(edges)):
         if count in lives:  # another process goes on: nothing but the file is left
             store = BlobStore(str(tmp_path))
             upload = await store.resume("me", upload.id)

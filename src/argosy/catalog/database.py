@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.catalog.dialects import sqlite_engine
 from argosy.catalog.schema import REVISION
+from argosy.concurrency import in_thread
 from argosy.errors import NoSpace, StorageError
 
 T = TypeVar("T")
@@ -134,6 +135,14 @@ def _translated(error: DBAPIError) -> StorageError:
 @asynccontextmanager
 async def open_database(path: str) -> AsyncIterator[Database]:
     """The SQLite database at `path`, made or brought up to date if need be."""
+    database = Database(await in_thread(_engine, path))
+    try:
+        yield database
+    finally:
+        await in_thread(database.close)
+
+
+def _engine(path: str) -> Engine:
     engine = sqlite_engine(path)
     try:
         _migrate(engine, path)
@@ -144,11 +153,7 @@ async def open_database(path: str) -> AsyncIterator[Database]:
             why=str(getattr(e, "orig", e)),
             remedy="look at the disk and its rights",
         ) from e
-    database = Database(engine)
-    try:
-        yield database
-    finally:
-        await asyncio.to_thread(database.close)
+    return engine
 
 
 def _migrate(engine: Engine, path: str) -> None:

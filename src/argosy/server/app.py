@@ -11,8 +11,8 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from argosy.catalog.catalog import Catalog, open_catalog
@@ -59,7 +59,7 @@ class App:
         if path == "/healthz":
             return await self._health()
         if path == "/metrics":
-            return self.metrics.page()
+            return await self.metrics.page()
         return Response(404, [_TEXT], b"this is a registry: see /v2/\n")
 
     async def _health(self) -> Response:
@@ -76,15 +76,17 @@ async def open_app(data: str, *, upload_ttl: float = 86400.0) -> AsyncIterator[A
 
     `upload_ttl`: seconds after which an upload nobody writes to is removed.
     """
-    with locked(data):
+    lock: int = await in_thread(_lock, data)
+    try:
         store = await in_thread(BlobStore, data)
         async with open_catalog(os.path.join(data, "argosy.db")) as catalog:
             async with _sweeping(store, upload_ttl):
                 yield App(catalog, store)
+    finally:
+        os.close(lock)  # the lock goes with it, also when the process is killed
 
 
-@contextmanager
-def locked(data: str) -> Iterator[None]:
+def _lock(data: str) -> int:
     """Hold the data directory; StorageError when another server does."""
     try:
         os.makedirs(data, exist_ok=True)
@@ -96,21 +98,15 @@ def locked(data: str) -> Iterator[None]:
             remedy="give a directory that can be written with --data",
         ) from e
     try:
-        _lock(fd, data)
-        yield
-    finally:
-        os.close(fd)  # the lock goes with it, also when the process is killed
-
-
-def _lock(fd: int, data: str) -> None:
-    try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
+        os.close(fd)
         raise StorageError(
             f"another argosy server is running on {data}",
             why="two servers on one directory would not see each other's changes",
             remedy="stop it, or give another --data directory",
         ) from e
+    return fd
 
 
 @asynccontextmanager

@@ -6,9 +6,10 @@ its families are made when somebody asks.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from argosy.concurrency import in_thread
 from argosy.server.http.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -49,14 +50,20 @@ class Metrics:
         tally.sent += sent
         tally.buckets[bisect_left(_BOUNDS, seconds)] += 1
 
-    def page(self) -> Response:
+    async def page(self) -> Response:
         """The answer to GET /metrics."""
-        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+        copies = {key: replace(t, buckets=list(t.buckets)) for key, t in self._tallies.items()}
+        others = {name: (meaning, read()) for name, (meaning, read) in self._others.items()}
+        text = await in_thread(_render, _Families(copies, others))
+        return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], text)
 
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        return Response(200, [("Content-Type", kind)], generate_latest(registry))
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Families:
+    """What is told at one moment, as prometheus_client's collectors tell it."""
+
+    tallies: Mapping[tuple[str, str, int], _Tally]
+    others: Mapping[str, tuple[str, float]]
 
     def collect(self) -> Iterator["Metric"]:
         """The families, made from the tallies."""
@@ -67,15 +74,23 @@ class Metrics:
         times = core.HistogramMetricFamily(
             "argosy_http_request_seconds", "Time to the end of the answer", labels=_LABELS
         )
-        for (route, method, status), tally in self._tallies.items():
+        for (route, method, status), tally in self.tallies.items():
             labels = [route, method, str(status)]
             requests.add_metric(labels, sum(tally.buckets))
             sent.add_metric(labels, tally.sent)
             times.add_metric(labels, _cumulative(tally.buckets), sum_value=tally.seconds)
         yield from (requests, sent, times)
-        for name, (meaning, read) in self._others.items():
+        for name, (meaning, value) in self.others.items():
             family = core.CounterMetricFamily if name.endswith("_total") else core.GaugeMetricFamily
-            yield family(name, meaning, value=read())
+            yield family(name, meaning, value=value)
+
+
+def _render(families: _Families) -> bytes:
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(families)
+    return generate_latest(registry)
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
