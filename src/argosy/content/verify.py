@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from argosy.concurrency import gather, in_thread
 from argosy.content.store import Body, BytesBody, Source
-from argosy.errors import DigestMismatch, NotFound, SizeMismatch
+from argosy.errors import DigestMismatch, InvalidDigest, ManifestInvalid, NotFound, SizeMismatch
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -83,7 +83,7 @@ async def missing(
     try:
         async with looks:
             view = parse_manifest(await read(source, desc), desc.media_type)
-    except (NotFound, DigestMismatch, SizeMismatch):
+    except (NotFound, DigestMismatch, SizeMismatch, ManifestInvalid, InvalidDigest):
         return (desc,)
     below = [c for c in view.children if not media.is_nondistributable(c.media_type)]
     found = await gather(missing(source, child, looks=looks) for child in below)

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.errors import ManifestInvalid
+from argosy.errors import InvalidDigest, ManifestInvalid
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 
@@ -26,12 +26,14 @@ class ImageConfig:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One entry per step, oldest first; entries with `empty_layer` made no layer."""
-        return list(self.raw.get("history") or ())
+        found = self.raw.get("history")
+        return [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
 
     @property
     def created(self) -> str:
         """RFC 3339 time of creation, or ``."""
-        return self.raw.get("created") or ""
+        found = self.raw.get("created")
+        return found if isinstance(found, str) else ""
 
 
 def parse_config(body: bytes) -> ImageConfig:
@@ -41,5 +43,9 @@ def parse_config(body: bytes) -> ImageConfig:
         rootfs = value.get("rootfs") or {}
         diff_ids = tuple(Digest.parse(d) for d in rootfs.get("diff_ids") or ())
         return ImageConfig(platform=Platform.from_json(value), diff_ids=diff_ids, raw=value)
+    except InvalidDigest as e:
+        raise ManifestInvalid(
+            f"the image config has a wrong diff ID: {e.summary}", why=e.why
+        ) from e
     except (ValueError, TypeError, AttributeError, RecursionError) as e:
         raise ManifestInvalid("the image config cannot be read", why=str(e)) from e

@@ -46,8 +46,8 @@ class Descriptor:
             size=size,
             annotations=_annotations(value),
             platform=_platform(value),
-            artifact_type=value.get("artifactType") or "",
-            urls=tuple(value.get("urls") or ()),
+            artifact_type=_text(value, "artifactType"),
+            urls=_urls(value),
             data=_data(value.get("data")),
         )
 
@@ -75,10 +75,26 @@ class Descriptor:
 
 
 def _annotations(value: dict[str, Any]) -> dict[str, str]:
-    found = value.get("annotations") or {}
+    found = value.get("annotations")
+    if found is None:
+        found = {}
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise ManifestInvalid("annotations must be an object of text to text")
     return found
+
+
+def _text(value: dict[str, Any], name: str) -> str:
+    found = value.get(name) or ""
+    if not isinstance(found, str):
+        raise ManifestInvalid(f"a descriptor's {name} must be text")
+    return found
+
+
+def _urls(value: dict[str, Any]) -> tuple[str, ...]:
+    found = value.get("urls") or []
+    if not isinstance(found, list) or not all(isinstance(url, str) for url in found):
+        raise ManifestInvalid("a descriptor's urls must be a list of text")
+    return tuple(found)
 
 
 def _platform(value: dict[str, Any]) -> Platform | None:
@@ -87,7 +103,10 @@ def _platform(value: dict[str, Any]) -> Platform | None:
         return None
     if not isinstance(found, dict):
         raise ManifestInvalid("a descriptor's platform must be an object")
-    return Platform.from_json(found)
+    try:
+        return Platform.from_json(found)
+    except (TypeError, ValueError) as e:
+        raise ManifestInvalid("a descriptor's platform cannot be read", why=str(e)) from e
 
 
 def _data(encoded: Any) -> bytes | None:

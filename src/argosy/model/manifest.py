@@ -68,6 +68,8 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
     """
     value = _object(body)
     declared = value.get("mediaType") or ""
+    if not isinstance(declared, str):
+        raise ManifestInvalid("mediaType must be text")
     if declared and media_type and declared != media_type and media.is_manifest(media_type):
         raise ManifestInvalid(
             f"the manifest says it is {declared!r} but came as {media_type!r}",
@@ -136,12 +138,19 @@ def _index(value: dict[str, Any], kind: str) -> Index:
 
 def _common(value: dict[str, Any]) -> dict[str, Any]:
     subject = value.get("subject")
-    annotations = value.get("annotations") or {}
-    if not isinstance(annotations, dict):
+    annotations = value.get("annotations")
+    if annotations is None:
+        annotations = {}
+    if not isinstance(annotations, dict) or not all(
+        isinstance(note, str) for note in annotations.values()
+    ):
         raise ManifestInvalid("annotations must be an object of text to text")
+    artifact_type = value.get("artifactType") or ""
+    if not isinstance(artifact_type, str):
+        raise ManifestInvalid("artifactType must be text")
     return {
         "subject": Descriptor.from_json(subject) if subject is not None else None,
-        "artifact_type": value.get("artifactType") or "",
+        "artifact_type": artifact_type,
         "annotations": annotations,
     }
 

@@ -16,6 +16,7 @@ MAX_NAME = 255
 _NAME = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
@@ -53,8 +54,10 @@ class Reference:
             raise _invalid(text, f"{registry!r} is not a host name or host:port")
         if not _NAME.fullmatch(repository):
             raise _invalid(text, _why_name(repository))
-        if len(registry) + 1 + len(repository) > MAX_NAME:
-            raise _invalid(text, f"registry and repository are longer than {MAX_NAME} characters")
+        if len(repository) > MAX_NAME:
+            raise _invalid(text, f"the repository name is longer than {MAX_NAME} characters")
+        if _IDENTIFIER.fullmatch(text):
+            raise _invalid(text, "64 hex digits are an image ID to Docker, not a name")
         return cls(registry, repository, tag, digest)
 
     @property

@@ -59,7 +59,7 @@ class DockerImage:
         """
         try:
             view = parse_manifest(look(desc.digest), desc.media_type)
-        except ManifestInvalid:
+        except (ManifestInvalid, InvalidDigest):
             return False
         if isinstance(view, Manifest):
             return view.config.digest == self.config and len(view.layers) == self.layers
@@ -135,7 +135,7 @@ class _Item:
         names = self._value.get("Layers") or []
         try:
             diff_ids = parse_config(config).diff_ids
-        except (ManifestInvalid, InvalidDigest) as e:
+        except ManifestInvalid as e:
             raise _invalid(self._where, f"{e.summary}: {e.why}") from e
         if not isinstance(names, list) or len(names) != len(diff_ids):
             raise _invalid(self._where, "config and manifest.json do not have as many layers")
@@ -221,7 +221,7 @@ def _is_image(store: OCILayout, view: Manifest) -> bool:
         return False
     try:
         diff_ids = parse_config(store.read_small(view.config.digest)).diff_ids
-    except (ManifestInvalid, InvalidDigest):
+    except ManifestInvalid:
         return False
     layers = view.layers
     return len(diff_ids) == len(layers) and all(media.is_layer(x.media_type) for x in layers)

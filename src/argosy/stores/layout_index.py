@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from argosy.content.memory import as_referrer
-from argosy.errors import InvalidReference, ManifestInvalid, NotFound
+from argosy.errors import InvalidDigest, InvalidReference, ManifestInvalid, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest, is_digest
@@ -206,7 +206,7 @@ def view_manifest(desc: Descriptor, body: bytes) -> ManifestView | None:
     """The view of a manifest's bytes; None if they are no manifest."""
     try:
         view = parse_manifest(body, desc.media_type)
-    except ManifestInvalid:
+    except (ManifestInvalid, InvalidDigest):
         return None
     shown = as_referrer(desc, view.kind, dict(view.annotations))
     below = view.manifests if isinstance(view, Index) else ()
@@ -217,7 +217,7 @@ def describe(digest: Digest, body: bytes) -> Descriptor | None:
     """The descriptor of a manifest of which only digest and bytes are known; None if it is none."""
     try:
         view = parse_manifest(body)
-    except ManifestInvalid:
+    except (ManifestInvalid, InvalidDigest):
         return None  # it is a blob, but no manifest
     return Descriptor(media_type=view.media_type, digest=digest, size=len(body))
 
