@@ -225,7 +225,7 @@ class _Scanner:
             default = "is empty" if value is not None else "is not set"
             raise Fault(
                 f"{name}: {word or default}",
-                at=name,
+                at=f"${{{name}",
                 why=f"the Dockerfile asks for a value of {name} at this place",
                 remedy=f"pass --build-arg {name}=VALUE (ARG {name} must be declared), or set it",
             )

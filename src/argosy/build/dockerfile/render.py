@@ -11,11 +11,11 @@ def render(error: DockerfileError) -> str:
     excerpt = error.evidence.get("excerpt") or []
     if excerpt:
         lines += [_RULE, *_excerpt(error, excerpt), _RULE]
-    lines.append(f"error: {error.summary}")
+    lines.append(f"error: {_plain(error.summary)}")
     if error.why:
-        lines.append(f"  why: {error.why}")
+        lines.append(f"  why: {_plain(error.why)}")
     if error.remedy:
-        lines.append(f"  fix: {error.remedy}")
+        lines.append(f"  do:  {_plain(error.remedy)}")
     return "\n".join(lines)
 
 

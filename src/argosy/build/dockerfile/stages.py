@@ -83,8 +83,8 @@ class StageGraph:
         if index >= count:
             raise Fault(
                 f"there is no stage {name[:20]}",
-                at=name,
-                why=f"there are {count}, numbered 0 to {count - 1}",
+                at=f"from={name}",
+                why="there is only stage 0" if count == 1 else f"they are 0 to {count - 1}",
                 remedy="stages can be given names: FROM image AS name",
             )
         if index >= user:
@@ -100,19 +100,19 @@ class StageGraph:
         if stage.index == user:
             return Fault(
                 f"circular dependency: stage {stage.name} needs itself",
-                at=name,
+                at=f"from={name}",
                 remedy="a stage can take files only from stages further up",
             )
         if self._needs(stage.index, user, set()):
             first = self.nodes[user].stage.name
             return Fault(
                 f"circular dependency: stage {first} needs {stage.name}, which needs {first}",
-                at=name,
+                at=f"from={name}",
                 remedy="move what both need into a stage of its own, further up",
             )
         return Fault(
             f"stage {stage.name} comes later (line {stage.start.where.first})",
-            at=name,
+            at=f"from={name}",
             why="a stage can take files only from stages further up",
             remedy=f"move stage {stage.name} up, before {self.nodes[user].stage.name}",
         )
