@@ -51,6 +51,9 @@ def argosy(
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "BUILDKIT_PROGRESS"):
         monkeypatch.delenv(name, raising=False)
 
+    # This process is the test's: it must not leave for a mount namespace of its own.
+    monkeypatch.setattr("argosy.build.snapshot.mounts.enter_private_mounts", lambda: False)
+
     def said(*words: object) -> Said:
         capfd.readouterr()
         code = command([str(word) for word in words])

@@ -158,3 +158,15 @@ def test_a_finding_reads_well() -> None:
 def test_what_is_not_http_is_said_to_be_so(head: bytes) -> None:
     with pytest.raises(ConnectionError):
         parse_head(head)
+
+
+def test_an_unknown_check_is_a_usage_error_that_lists_them(argosy: Argosy) -> None:
+    said = argosy("doctor", "--only", "nothing")
+    assert said.code == 2
+    assert "runtime" in said.err
+
+
+async def test_runtime_and_emulation_are_really_tried(argosy_process: Spawn) -> None:
+    found = by_check(await argosy_process("doctor", "--json", "--only", "runtime,binfmt"))
+    assert found["runtime"]["state"] in ("ok", "fail", "skip")
+    assert "linux/amd64 (native)" in found["binfmt"]["summary"]

@@ -110,7 +110,6 @@ def test_codes_are_unique() -> None:
         (["inspect", "UPPER/case:x y"], 2),
         (["inspect", "oci:/nowhere:v1"], 4),
         (["tags", "--tls-verify=maybe", "x"], 2),
-        (["doctor", "--only", "nothing"], 2),
     ],
 )
 def test_main_gives_the_documented_code(argv: list[str], code: int) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.scripted import Reply, Scripted, Step
 
 from .conftest import Argosy

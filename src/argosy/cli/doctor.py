@@ -1,6 +1,8 @@
 """`argosy doctor`."""
 
 import argparse
+from collections.abc import Coroutine
+from typing import Any
 
 from argosy.cli.options import Parser, Switch, add_json, add_tls, listed
 
@@ -31,8 +33,17 @@ def arguments(parser: Parser) -> None:
     add_tls(parser)
 
 
-async def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Print every finding; 1 if one is a failure."""
+    from argosy.build.snapshot.mounts import enter_private_mounts
+    from argosy.cli.health.machine import repair
+
+    args.repaired = repair() if args.fix else None
+    enter_private_mounts()  # as builds do, so that the runtime is tried as they use it
+    return _examine(args)
+
+
+async def _examine(args: argparse.Namespace) -> int:
     from argosy.cli.health import findings
     from argosy.cli.health.finding import words
 

@@ -87,7 +87,6 @@ async def _serve(args: argparse.Namespace, address: "Address", options: "ServerO
             scheme = "https" if options.tls else "http"
             where = address.with_port(server.port)
             settle()
-            gc.freeze()
             gc.enable()
             print(f"argosy: serving {scheme}://{where} data={data}", flush=True)
             await stop.wait()

@@ -23,7 +23,7 @@ async def findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
     async with Session(args) as session:
         for name, check in machine.CHECKS.items():
             if not args.only or name in args.only:
-                yield await check(session.settings, args.fix)
+                yield await check(session.settings, args.repaired)
         if args.image and (not args.only or set(args.only) & set(way.CHECKS)):
             async for finding in _way(session, args).findings():
                 # One check rests on another: all are made, and those asked for (or in the way) told.

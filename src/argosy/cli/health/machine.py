@@ -3,17 +3,20 @@
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from argosy.cli.health.finding import Finding, State
+from argosy.cli.health.finding import Finding, State, failed
 from argosy.cli.terminal.units import human_size
 from argosy.concurrency import in_thread
+from argosy.errors import ArgosyError
 from argosy.settings import Settings
 
 _ROOM_WARN, _ROOM_FAIL = 5 << 30, 512 << 20  # bytes; one build of a common image needs 2 to 4 GB
+_ARCHITECTURES = ("amd64", "arm64")  # what nearly everybody builds for
 _INODES_WARN = 100_000  # a Debian base image has some 10 000 files
 
 
-async def disk(settings: Settings, _fix: bool) -> Finding:
+async def disk(settings: Settings, _fixed: "Repair | None") -> Finding:
     """Room where images, build cache and snapshots are kept."""
     return await in_thread(_disk, settings.home)
 
@@ -49,4 +52,72 @@ def _disk(home: str) -> Finding:
     )
 
 
-CHECKS: dict[str, Callable[[Settings, bool], Awaitable[Finding]]] = {"disk": disk}
+async def runtime(settings: Settings, _fixed: "Repair | None") -> Finding:
+    """An OCI runtime that really runs a container."""
+    from argosy.build.execute.choice import choose
+
+    folder = os.path.join(settings.home, "build", "runtime")
+    try:
+        await in_thread(os.makedirs, folder, exist_ok=True)
+        chosen = await choose(folder)
+    except ArgosyError as e:
+        return failed("runtime", e)
+    except OSError as e:
+        return Finding(
+            check="runtime",
+            state="skip",
+            summary=f"cannot try: {e.strerror}: {e.filename}",
+            next="run as root, as builds have to",
+        )
+    flags = f" with {' '.join(chosen.flags)}" if chosen.flags else ""
+    return Finding(
+        check="runtime", state="ok", summary=f"{chosen.path}{flags} runs containers here"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What `--fix` did, and what it could not do."""
+
+    done: tuple[str, ...] = ()
+    problem: ArgosyError | None = None
+
+
+def repair() -> Repair:
+    """Turn emulation on (blocking)."""
+    from argosy.build.execute.emulation import ensure_binfmt
+
+    try:
+        return Repair(tuple(ensure_binfmt()))
+    except ArgosyError as e:
+        return Repair(problem=e)
+
+
+async def binfmt(_settings: Settings, fixed: Repair | None) -> Finding:
+    """Emulation of the architectures people build for, tried with a tiny program of each."""
+    from argosy.build.execute.emulation import emulation
+    from argosy.model.platform import Platform
+
+    found = [await in_thread(emulation, Platform.of("linux", arch)) for arch in _ARCHITECTURES]
+    fixed = fixed or Repair()
+    if fixed.problem is not None and not all(f.works for f in found):
+        return failed("binfmt", fixed.problem)
+    works = ", ".join(f"{f.platform} ({f.how})" for f in found if f.works)
+    missing = [f for f in found if not f.works]
+    return Finding(
+        check="binfmt",
+        state="warn" if missing else "ok",
+        summary=f"runs here: {works}",
+        evidence=(
+            *(f"did: {step}" for step in fixed.done),
+            *(f"{f.platform}: {f.why}" for f in missing),
+        ),
+        next=missing[0].remedy if missing else "",
+    )
+
+
+CHECKS: dict[str, Callable[[Settings, "Repair | None"], Awaitable[Finding]]] = {
+    "disk": disk,
+    "runtime": runtime,
+    "binfmt": binfmt,
+}
