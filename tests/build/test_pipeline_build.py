@@ -248,6 +248,8 @@ async def test_a_failing_step_tags_and_pushes_nothing(bench):
         await make(bench, dockerfile, push=True)
     assert caught.value.status == 7
     assert caught.value.output == "almost\nthere"
+    assert caught.value.evidence["line"] == 3
+    assert caught.value.evidence["step"].endswith("RUN echo almost && echo there && fail 7")
     assert bench.asked == []
     assert [t async for t in bench.images.tags()] == []
     result = await make(bench, dockerfile.replace("fail 7", "true"))

@@ -314,6 +314,31 @@ async def test_cancelling_a_solve_cancels_its_ops_and_ends(world):
     assert op.cancelled
 
 
+async def test_output_that_ends_inside_a_character_is_put_together(world):
+    @dataclass(eq=False)
+    class Talking(Fake):
+        async def run(self, inputs, work):
+            text = "é€😀".encode()
+            for n in range(len(text)):
+                work.log(text[n : n + 1])
+
+    await solve(world, Talking("talk"))
+    assert "".join(e.text for e in world.events if e.kind == "log") == "é€😀"
+
+
+async def test_a_vertex_without_a_name_is_never_reported(world):
+    await solve(world, Fake("top", (Fake(""),)))
+    await solve(world, Fake("top", (Fake(""),)))
+    assert {e.name for e in world.events} == {"top"}
+
+
+async def test_cached_steps_are_told_in_the_order_of_the_graph(world):
+    await solve(world, diamond()[-1])
+    world.events.clear()
+    await solve(world, diamond()[-1])
+    assert [e.name for e in world.events] == ["base", "left", "right", "top"]
+
+
 async def test_progress_tells_each_steps_story(world):
     await solve(world, Fake("top", (Fake("base"),)))
     assert world.kinds("base") == ["started", "log", "done"]

@@ -255,13 +255,16 @@ class Run:
     def _failed(self, status: int, output: str) -> StepFailed:
         killed = "it was killed; often the machine had no memory left" if status == 137 else ""
         missing = "the command was not found" if status == 127 else ""
-        return StepFailed(
+        error = StepFailed(
             self.name,
             status=status,
             output=output,
             why=killed or missing,
-            remedy="see the step's last lines; steps before it are cached",
+            remedy="see the step's last lines; the steps before it are cached",
         )
+        where = self.step.where
+        error.evidence |= {"file": where.file, "line": where.first}
+        return error
 
 
 class _Tail:

@@ -10,6 +10,7 @@ works, never while its inputs are awaited.
 """
 
 import asyncio
+import codecs
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import Protocol
 from argosy.build.cache import Record
 from argosy.build.graph import CacheKey, Op, Snapshot, Work
 from argosy.concurrency import first_error
-from argosy.errors import BuildError, NoSpace
+from argosy.errors import ArgosyError, BuildError, NoSpace
 from argosy.model.digest import Digest
 from argosy.observe import Event, Kind
 
@@ -186,8 +187,11 @@ class _Solve:
         return snapshot
 
     def _work(self, vertex: _Vertex) -> Work:
+        # Pieces of output end anywhere, also inside a character.
+        decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+
         def log(text: bytes) -> None:
-            self._tell("log", vertex, text.decode(errors="replace"))
+            self._tell("log", vertex, decode(text))
 
         return replace(self.solver.work, log=log)
 
@@ -239,7 +243,15 @@ def _translated(name: str) -> Iterator[None]:
     """The boundary where what an op raises becomes one of ours, with the step's name."""
     try:
         yield
+    except ArgosyError as e:
+        e.evidence.setdefault("step", name)
+        raise
     except OSError as e:
         if e.errno in _DISK_FULL:
-            raise NoSpace(f"{name}: the disk is full", why=str(e), remedy="free some space") from e
-        raise BuildError(f"{name}: {e.strerror or e}", why=str(e)) from e
+            raise NoSpace(
+                f"{name}: the disk is full",
+                why=str(e),
+                remedy="free some space, then build again: finished steps are cached",
+                evidence={"step": name},
+            ) from e
+        raise BuildError(f"{name}: {e.strerror or e}", why=str(e), evidence={"step": name}) from e
