@@ -386,3 +386,14 @@ async def test_a_range_other_than_asked_for_is_refused():
     async with Scripted([Step("GET", BLOB, reply)]) as registry, client(registry) as c:
         with pytest.raises(RegistryError):
             await pulled(c.repository(REPO(registry)), DESC, 1000)
+
+
+async def test_the_error_of_a_broken_connection_shows_no_secret_of_its_url():
+    async with Scripted() as gone:
+        pass
+    away = Reply(307, headers={"Location": f"{gone.url}/x?sig=topsecret"})
+    async with Scripted([Step("GET", BLOB, away)], ordered=False) as registry:
+        async with client(registry, retries=0) as c:
+            with pytest.raises(NetworkError) as e:
+                await pulled(c.repository(REPO(registry)))
+    assert "topsecret" not in str(e.value.to_json())

@@ -12,10 +12,10 @@ from argosy.errors import NetworkError
 from argosy.model.digest import Digest
 from argosy.settings import Settings
 from argosy.stores.remote.errors import Said, parse_said
+from argosy.stores.remote.failures import bare, check_url
 from argosy.stores.remote.links import names, next_link
 from argosy.stores.remote.referrers import fallback_tag
 from argosy.stores.remote.retry import backoff, retry_after, wait
-from argosy.stores.remote.transport import bare, check_url
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from argosy.errors import (
     RegistryUnavailable,
     Unauthorized,
 )
-from argosy.stores.remote.transport import Answer, bare
+from argosy.stores.remote.failures import bare
+from argosy.stores.remote.transport import Answer
 
 _BY_CODE: dict[str, tuple[type[RegistryError], str]] = {
     "MANIFEST_BLOB_UNKNOWN": (

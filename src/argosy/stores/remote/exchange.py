@@ -9,10 +9,11 @@ from argosy.errors import ArgosyError, NetworkError, RegistryError, TLSError
 from argosy.observe import Event, Report
 from argosy.settings import Settings
 from argosy.stores.remote.errors import refusal
+from argosy.stores.remote.failures import check_url
 from argosy.stores.remote.grants import Grants
 from argosy.stores.remote.hosts import Endpoint
 from argosy.stores.remote.retry import RETRIED, wait
-from argosy.stores.remote.transport import Answer, Request, Transport, check_url
+from argosy.stores.remote.transport import Answer, Request, Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5

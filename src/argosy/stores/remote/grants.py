@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from argosy.errors import ArgosyError, NetworkError, RegistryError, TLSError, Unauthorized
+from argosy.errors import NetworkError, RegistryError, TLSError, Unauthorized
 from argosy.settings import Settings
 from argosy.stores.remote.auth import (
     Challenge,
@@ -153,8 +153,3 @@ class Grants:
 
 class _Again(RegistryError):
     """The token server may answer a later try."""
-
-
-def is_final(error: ArgosyError) -> bool:
-    """Whether trying the same again is pointless."""
-    return isinstance(error, TLSError) or not isinstance(error, NetworkError)

@@ -1,25 +1,21 @@
-"""HTTP: one request, one answer. The one place where the HTTP library's exceptions become ours.
+"""HTTP: one request, one answer. Only this module and `failures.py` know the HTTP library.
 
 No retries, no redirects, no credentials here (`exchange.py`), and no decompression:
 blobs are named by the digest of the bytes on the wire.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
-    BuilderError,
-    ClientClosedError,
-    ConnectError,
     PyreqwestError,
-    RequestTimeoutError,
 )
 from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import StreamRequest
@@ -28,13 +24,13 @@ from pyreqwest.response import Response
 from argosy import __version__
 from argosy.concurrency import first_error, in_thread
 from argosy.content.store import Body
-from argosy.errors import ArgosyError, ConfigError, NetworkError, NetworkTimeout, TLSError
+from argosy.errors import ConfigError
 from argosy.settings import Settings
+from argosy.stores.remote.failures import causes_of, check_url, translated
 
 PIECE = 1 << 20  # bytes; big enough that Python's share of a transfer is small
 _SENT = 512 << 10  # bytes a slow link must take within the read timeout
 _MAX_ERROR = 64 << 10  # bytes of an error's body worth reading
-_TLS_WORDS = ("certificate", "tls", "handshake", "corrupt message", "alert", "unknownissuer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +79,7 @@ class Answer:
     async def read(self, limit: int = _MAX_ERROR) -> bytes:
         """The body, at most `limit` bytes of it; the connection is given back."""
         if self._body is None:
-            with _translated(self.url):
+            with translated(self.url):
                 found = await self._response.body_reader.read(limit)
             self._body = b"" if found is None else bytes(found)
             await self.close()
@@ -93,7 +89,7 @@ class Answer:
         """The body in big pieces. NetworkError when it breaks off, NetworkTimeout when it stalls."""
         reader = self._response.body_reader
         while True:
-            with _translated(self.url):
+            with translated(self.url):
                 piece = await reader.read(PIECE)
             if piece is None:
                 return
@@ -136,7 +132,7 @@ class Transport:
         """Send one request; its answer, whatever the status. NetworkError if none came."""
         check_url(request.url)
         trust = await self._trust(request.url)
-        with _translated(request.url):
+        with translated(request.url):
             sending = self._prepared(request, trust)
             if isinstance(sending, _Upload):
                 return Answer(request, sending.request, await sending.send(request))
@@ -202,7 +198,7 @@ class Transport:
         except (PyreqwestError, ValueError) as e:
             raise ConfigError(
                 "the certificates or the proxy set for this host cannot be used",
-                why="; ".join(_causes(e)),
+                why="; ".join(causes_of(e)),
                 remedy="check the PEM files in certs.d and the proxy variables",
             ) from e
 
@@ -281,22 +277,6 @@ class _Outflow:
             raise ConnectionAbortedError("the sender gave up")
 
 
-def check_url(url: str) -> None:
-    """NetworkError unless it is an absolute http(s) URL with a host: registries send us URLs."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or any(c.isspace() or ord(c) < 32 for c in url):
-        raise NetworkError(
-            f"refused to go to {url!r}",
-            why="only http and https URLs with a host are followed",
-            remedy="the registry (or a proxy in front of it) sends a wrong URL: check its external URL",
-            evidence={"phase": "refused"},
-        )
-
-
 def _outgoing(request: Request) -> dict[str, str]:
     headers = dict(request.headers)
     if request.length is not None:
@@ -312,101 +292,3 @@ def _headers(response: Response) -> dict[str, str]:
         key = name.lower()
         found[key] = f"{found[key]}, {value}" if key in found else value
     return found
-
-
-@contextmanager
-def _translated(url: str) -> Iterator[None]:
-    try:
-        yield
-    except PyreqwestError as e:
-        raise _as_ours(e, url) from e
-    except TimeoutError as e:
-        raise _timeout(url, []) from e
-
-
-def _as_ours(error: PyreqwestError, url: str) -> ArgosyError:
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    causes = _causes(error)
-    words = " ".join(causes).lower()
-    evidence: dict[str, Any] = {"url": bare(url), "causes": causes}
-    if isinstance(error, RequestTimeoutError) and not isinstance(error, ClientClosedError):
-        return _timeout(url, causes)
-    if isinstance(error, BuilderError):
-        return NetworkError(
-            f"refused to go to {url!r}", why=causes[-1], evidence={**evidence, "phase": "refused"}
-        )
-    if isinstance(error, ConnectError):
-        if "dns error" in words:
-            return NetworkError(
-                f"the name of {host} cannot be resolved",
-                why=causes[-1],
-                remedy="check the spelling of the registry's name, /etc/resolv.conf and the proxy variables",
-                evidence={**evidence, "phase": "dns"},
-            )
-        if any(word in words for word in _TLS_WORDS):
-            return _tls(host, words, causes, evidence)
-        return NetworkError(
-            f"cannot connect to {host}",
-            why=causes[-1],
-            remedy="check that the registry runs and that host and port are right",
-            evidence={**evidence, "phase": "connect"},
-        )
-    return NetworkError(
-        f"the connection to {host} broke",
-        why=causes[-1],
-        remedy="try again; if it stays, look at the registry's log and at proxies between",
-        evidence={**evidence, "phase": "transfer"},
-    )
-
-
-def _tls(host: str, words: str, causes: list[str], evidence: dict[str, Any]) -> TLSError:
-    if "corrupt message" in words or "invalidcontenttype" in words:
-        why, remedy = (
-            "it does not speak TLS: it is probably a plain HTTP registry",
-            f'put `tls = "off"` under [host."{host}"] in ~/.config/argosy/hosts.toml',
-        )
-    elif "unknownissuer" in words or "self signed" in words or "self-signed" in words:
-        why, remedy = (
-            "its certificate is signed by an authority this machine does not know",
-            f"put the authority's certificate in ~/.config/argosy/certs.d/{host}/ca.crt",
-        )
-    elif "notvalidforname" in words or "not valid for name" in words:
-        why, remedy = (
-            "its certificate is for another name",
-            "use a name the certificate lists, or renew the certificate with this name",
-        )
-    elif "expired" in words or "not valid yet" in words or "notvalidyet" in words:
-        why, remedy = (
-            "its certificate is not valid today",
-            "renew it; if it is fresh, check this machine's clock",
-        )
-    elif "certificaterequired" in words or "handshakefailure" in words:
-        why, remedy = (
-            "it wants a client certificate",
-            f"put client.cert and client.key in ~/.config/argosy/certs.d/{host}/",
-        )
-    else:
-        why, remedy = causes[-1], "check certificates and TLS versions on both sides"
-    return TLSError(f"no trusted connection to {host}", why=why, remedy=remedy, evidence=evidence)
-
-
-def _timeout(url: str, causes: list[str]) -> NetworkTimeout:
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    return NetworkTimeout(
-        f"{host} did not answer in time",
-        why=causes[-1] if causes else "no byte moved within the read timeout",
-        remedy="check HTTPS_PROXY and NO_PROXY; lower --jobs; raise ARGOSY_READ_TIMEOUT",
-        evidence={"url": bare(url), "causes": causes},
-    )
-
-
-def _causes(error: BaseException) -> list[str]:
-    details = getattr(error, "details", None) or {}
-    found = [str(c["message"]) for c in details.get("causes") or ()]
-    return found or [str(error)]
-
-
-def bare(url: str) -> str:
-    """The URL without its query and user info, which may hold secrets: what an error may show."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
