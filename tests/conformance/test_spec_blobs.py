@@ -90,6 +90,15 @@ def test_a_range_outside_of_the_blob_is_refused(repo: Client) -> None:
     assert (found.status, found["Content-Range"]) == (416, "bytes */200")
 
 
+def test_a_range_of_something_else_gives_the_whole(repo: Client) -> None:
+    name = repo.push_blob(SMALL)
+    fields = {"Range": "bytes=10-19", "If-Range": f'"{name}"'}
+    assert repo("GET", f"blobs/{name}", headers=fields).body == SMALL[10:20]
+    fields["If-Range"] = '"sha256:other"'
+    found = repo("GET", f"blobs/{name}", headers=fields)
+    assert (found.status, found.body) == (200, SMALL)
+
+
 @pytest.mark.parametrize("field", ["bytes=0-1,5-6", "lines=1-2", "bytes=abc", "bytes=9-3"])
 def test_a_range_that_means_nothing_here_gives_the_whole(repo: Client, field: str) -> None:
     name = repo.push_blob(SMALL)

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Final, Self
 
-from argosy.errors import DigestMismatch
+from argosy.errors import DigestMismatch, ManifestInvalid
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
-from argosy.model.manifest import parse_manifest
+from argosy.model.manifest import MAX_MANIFEST, parse_manifest
+
+_LONG: Final = MAX_MANIFEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -54,6 +56,20 @@ class Incoming:
             body=body,
             children=tuple(needed.values()),
             subject=view.subject.digest if view.subject else None,
-            artifact_type=view.kind,
-            annotations=view.annotations,
+            artifact_type=_text(view.kind),
+            annotations={_text(k, _LONG): _text(v, _LONG) for k, v in view.annotations.items()},
         )
+
+
+def _text(value: Any, longest: int = 255) -> str:
+    """What a referrers list can show again: text, and text that UTF-8 has."""
+    if not isinstance(value, str) or len(value) > longest:
+        raise ManifestInvalid(
+            "artifact types (255 characters at most) and annotations must be text",
+            why=f"{str(value)[:100]!r} is not",
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as e:  # JSON can spell half a surrogate pair
+        raise ManifestInvalid("the manifest has text that is not Unicode", why=str(e)) from e
+    return value

@@ -12,7 +12,7 @@ from argosy.errors import NotFound
 from argosy.model.digest import Digest
 from argosy.server.http.messages import FileBody, Request, Response
 from argosy.server.http.ranges import RangeNotSatisfiable, parse_range
-from argosy.server.v2.conditions import matches, not_modified
+from argosy.server.v2.conditions import matches, not_modified, still_same
 from argosy.server.v2.errors import VERSION, Problem
 from argosy.stores.blobs import BlobStore
 
@@ -36,7 +36,8 @@ class Blobs:
             raise NotFound(f"no blob {digest} in {name}", evidence={"digest": digest})
         if matches(request, digest):
             return not_modified(digest)
-        if (part := request.headers.get("range")) is not None and request.method == "GET":
+        part = request.headers.get("range")
+        if part is not None and request.method == "GET" and still_same(request, digest):
             return self._ranged(digest, size, part)
         found = await self._answers.load(digest, lambda: self._answer(digest, size))
         assert found is not None

@@ -15,6 +15,12 @@ def matches(request: Request, digest: Digest) -> bool:
     )
 
 
+def still_same(request: Request, digest: Digest) -> bool:
+    """Whether a range is still wanted (If-Range): else the client must be sent the whole."""
+    field = request.headers.get("if-range")
+    return field is None or field.strip() == f'"{digest}"'
+
+
 def not_modified(digest: Digest) -> Response:
     """The answer to who has it already."""
     return Response(304, [VERSION, ("ETag", f'"{digest}"'), ("Docker-Content-Digest", str(digest))])

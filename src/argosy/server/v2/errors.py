@@ -25,6 +25,8 @@ from argosy.stores.blobs import UploadBusy
 VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 JSON: Final = ("Content-Type", "application/json")
 
+_MOST: Final = 100  # errors in one answer
+
 # First match counts: a class comes before the classes above it.
 _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (RepositoryUnknown, 404, "NAME_UNKNOWN"),
@@ -80,7 +82,8 @@ def _body(error: ArgosyError, code: str) -> bytes:
     words = ": ".join(part for part in (error.summary, error.why) if part)
     detail = error.detail if isinstance(error, Problem) else error.evidence
     if code == "MANIFEST_BLOB_UNKNOWN":  # one error for each, as the spec asks
-        errors = [_entry(code, words, {"digest": d}) for d in error.evidence["digests"]]
+        lacking = error.evidence["digests"][:_MOST]
+        errors = [_entry(code, words, {"digest": d}) for d in lacking]
     else:
         errors = [_entry(code, words, detail)]
     return json.dumps({"errors": errors}, default=str).encode()
