@@ -316,3 +316,14 @@ def test_version_tells_what_a_report_needs(argosy: Argosy) -> None:
     told = argosy("version", "--json").json
     assert told["version"] == argosy("--version").out.split()[1]
     assert told["platform"].startswith("linux/")
+
+
+@pytest.mark.parametrize("text", ["oci:x", "", "a b", "https:///x"])
+def test_what_is_no_registry_is_a_usage_error(argosy: Argosy, text: str) -> None:
+    assert argosy("repos", text).code == 2
+
+
+def test_tag_tells_how_to_name_an_image_in_a_layout(argosy: Argosy, layout: Path) -> None:
+    said = argosy("tag", f"oci:{layout}:v1", "x")
+    assert said.code == 2
+    assert "argosy copy" in said.err

@@ -1,6 +1,7 @@
 """How registries are reached: the TLS flags, and the client they give."""
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from argosy.errors import UsageError
@@ -46,10 +47,9 @@ def hosts(args: argparse.Namespace, end: str = "") -> "Hosts":
 
 
 def host_of(text: str) -> str:
-    """The registry meant by what people type: `https://host/v2/` is `host`."""
-    host = text.partition("://")[2] or text
-    host = host.partition("/")[0]
-    if not host:
+    """The registry meant by what people type: `https://host/v2/` is `host`; UsageError if it is none."""
+    host = (text.partition("://")[2] or text).partition("/")[0]
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?", host):
         raise UsageError(f"{text!r} names no registry", remedy="write host or host:port")
     return "docker.io" if host in _HUB else host
 

@@ -1,8 +1,7 @@
 """`argosy base`."""
 
 import argparse
-from collections.abc import Coroutine
-from typing import Any
+import os
 
 from argosy.cli.options import (
     Parser,
@@ -13,6 +12,8 @@ from argosy.cli.options import (
     add_tls,
     listed,
 )
+from argosy.errors import UsageError
+from argosy.model.platform import Platform
 
 HELP = (
     "Make a base image from distribution packages, for one or more platforms, without a hub; kept"
@@ -22,9 +23,18 @@ HELP = (
 
 def arguments(parser: Parser) -> None:
     """The words of `base`."""
-    parser.add_argument("what", metavar="DISTRIBUTION:RELEASE", help="for example debian:bookworm")
     parser.add_argument(
-        "-t", "--tag", metavar="NAME", action="append", default=[], help="a name; repeatable"
+        "what",
+        metavar="DISTRIBUTION:RELEASE",
+        help="for example debian:bookworm, or debian:bookworm-slim without documentation",
+    )
+    parser.add_argument(
+        "-t",
+        "--tag",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name, needed; repeatable",
     )
     add_platforms(parser, "make it for these platforms (default: this machine's)")
     parser.add_argument(
@@ -47,6 +57,35 @@ def arguments(parser: Parser) -> None:
     add_tls(parser)
 
 
-def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
+async def run(args: argparse.Namespace) -> int:
     """Make it; prints each name with the digest."""
-    raise NotImplementedError
+    from argosy.build.base import BaseSpec, make_base
+    from argosy.cli.session import LOCAL, Session, full_name
+    from argosy.cli.transfer import Transfer, move
+
+    names = tuple(dict.fromkeys(map(full_name, args.tag)))
+    if not names:
+        raise UsageError("the image needs a name", remedy="add --tag registry/repository:tag")
+    spec = BaseSpec(
+        what=args.what,
+        platforms=tuple(dict.fromkeys(args.platforms)),
+        packages=tuple(args.include),
+        tags=names,
+        mirror=args.mirror,
+        refresh=args.refresh,
+    )
+    async with Session(args) as session:
+        workdir = os.path.join(session.settings.home, "base")
+        made = await make_base(
+            spec, images=session.images(), workdir=workdir, report=session.report
+        )
+        for name in names if args.push else ():
+            await move(session, Transfer(source=LOCAL + name, destination=name))
+    if args.json:
+        from argosy.cli.terminal.table import print_json
+
+        platforms = [str(p) for p in spec.platforms or [Platform.host()]]
+        print_json({"digest": str(made.digest), "names": list(names), "platforms": platforms})
+    else:
+        print("".join(f"{name}@{made.digest}\n" for name in names), end="")
+    return 0

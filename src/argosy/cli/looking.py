@@ -61,9 +61,8 @@ async def _suggest(error: ArgosyError, source: Source, image: str, ref: str) -> 
     near = await nearest(source, ref)
     if near:
         error.evidence["nearest"] = near
-        error.remedy = (
-            f"did you mean {' or '.join(near)}? `argosy tags {_repository(image)}` lists all"
-        )
+        listing = "images" if image.startswith("local:") else f"tags {_repository(image)}"
+        error.remedy = f"did you mean {' or '.join(near)}? `argosy {listing}` lists all"
 
 
 async def nearest(source: Source, ref: str) -> list[str]:
@@ -81,8 +80,7 @@ async def nearest(source: Source, ref: str) -> list[str]:
                     break
     except (ArgosyError, TimeoutError):
         return []
-    near = difflib.get_close_matches(ref, tags, n=3, cutoff=0.5)
-    return near or tags[-3:]
+    return difflib.get_close_matches(ref, tags, n=3, cutoff=0.5)
 
 
 def _repository(image: str) -> str:

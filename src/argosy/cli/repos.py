@@ -16,9 +16,10 @@ def arguments(parser: Parser) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Print them."""
+    from argosy.cli.access import host_of
     from argosy.cli.session import Session
 
-    host = args.registry.removeprefix("docker://").rstrip("/")
+    host = host_of(args.registry)
     async with Session(args) as session:
         registry = (await session.client()).registry(host)
         names = [name async for name in registry.repositories()]

@@ -21,9 +21,16 @@ async def run(args: argparse.Namespace) -> int:
     """Tag, one after the other; prints each new name."""
     from argosy.cli.session import LOCAL, Session
     from argosy.cli.transfer import Transfer, move
+    from argosy.errors import UsageError
     from argosy.model.reference import Reference, is_tag
+    from argosy.stores.locate import parse_location
 
     local = LOCAL if args.image.startswith(LOCAL) else ""
+    if not local and parse_location(args.image).is_local:
+        raise UsageError(
+            f"{args.image} is not in a registry",
+            remedy="`argosy copy` gives an image in a layout another name",
+        )
     here = Reference.parse(args.image.removeprefix(LOCAL))
     async with Session(args) as session:
         for word in args.tags:

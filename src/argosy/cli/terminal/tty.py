@@ -65,7 +65,9 @@ class Display:
                 said.append(Text(f"! {line.name}: {event.text}", "yellow"))
             elif line.finished and not before:
                 said = finished(line, self._board.clock())
-        # Outside of the lock: printing redraws the live part, which takes it.
+        # Outside of the lock: redrawing the live part takes it.
+        if said:
+            self._live.refresh()  # else the finished line would show as running below itself
         for text in said:
             self._console.print(text, overflow="ellipsis", no_wrap=True)
 
