@@ -1,10 +1,11 @@
 """What differs between databases, all of it: connection settings and conflict clauses."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event
 
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -37,13 +38,16 @@ def upsert(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], update: Sequence[str] = ()
 ) -> None:
     """Insert rows; where the key is there already, set the columns of `update`, or leave it."""
-    if not rows:
-        return
+    if rows:
+        conn.execute(_upsert(conn.dialect.name, table, tuple(update)), rows)
+
+
+@cache  # building it takes longer than running it; there are as many as there are callers
+def _upsert(dialect: str, table: Table, update: tuple[str, ...]) -> Executable:
     # Both dialects spell it alike; only the one in use is imported (postgresql takes 100 ms).
-    statement = import_module(f"sqlalchemy.dialects.{conn.dialect.name}").insert(table)
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     keys = list(table.primary_key)
-    if update:
-        excluded = {name: statement.excluded[name] for name in update}
-        conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=excluded), rows)
-    else:
-        conn.execute(statement.on_conflict_do_nothing(index_elements=keys), rows)
+    if not update:
+        return cast("Executable", statement.on_conflict_do_nothing(index_elements=keys))
+    excluded = {name: statement.excluded[name] for name in update}
+    return cast("Executable", statement.on_conflict_do_update(index_elements=keys, set_=excluded))
