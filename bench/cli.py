@@ -5,6 +5,7 @@ user plus system time of the process and what it started (`wait4`).
 """
 
 import argparse
+import compileall
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import argosy
 from bench.harness import Samples, free_port, interleaved, machine, write
 from tests.images import multi_platform
 from tests.peers import need, running
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.cli", description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
     options, _others = parser.parse_known_args(argv)
+    # As an installed package has it; a checkout may run with PYTHONDONTWRITEBYTECODE.
+    compileall.compile_dir(os.path.dirname(argosy.__file__), quiet=1)
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="argosy-bench-") as scratch:
         facts = machine()

@@ -4,6 +4,7 @@ Only the table of verbs is known here. Whatever costs time to import is imported
 by the verb that needs it, when it runs (docs/adr/0003-command-line.md).
 """
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main() -> NoReturn:
     """The process `argosy`: run its command line, and leave."""
+    gc.set_threshold(20_000, 20, 50)  # imports make much that lives: looking for garbage costs 5 ms
     code = command(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
