@@ -90,6 +90,16 @@ def test_arguments_reach_commands_but_not_the_image() -> None:
     assert config_of(text)["Env"] == ["E=1"]
 
 
+def test_an_argument_sees_those_before_it_in_the_same_instruction() -> None:
+    # As BuildKit's frontend today; that of Docker 20.10 took the variables before the instruction.
+    assert dict(run_of("ARG A=1 B=${A}2\nRUN x\n").env)["B"] == "12"
+    assert plan("ARG A=1 B=x$A\nFROM $B\n").target.base == FromImage(BaseImage("x1", ARM64))
+
+
+def test_an_argument_declared_after_a_variable_of_its_name_hides_it_from_commands() -> None:
+    assert dict(run_of("ENV A=1\nARG A=2\nRUN x\n").env)["A"] == "2"
+
+
 def test_a_build_argument_beats_the_default() -> None:
     assert dict(run_of("ARG A=1\nRUN x\n", build_args={"A": "2"}).env)["A"] == "2"
 

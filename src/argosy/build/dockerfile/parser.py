@@ -14,7 +14,6 @@ from argosy.build.dockerfile.instructions import (
     Add,
     Arg,
     Cmd,
-    Command,
     Copy,
     Entrypoint,
     Env,
@@ -41,9 +40,9 @@ from argosy.build.dockerfile.lexer import (
     split_statement,
 )
 from argosy.build.dockerfile.mounts import read_mount
+from argosy.build.dockerfile.reading import Reading
 from argosy.build.dockerfile.source import Fault, Source, SourceRange, did_you_mean
 from argosy.build.dockerfile.words import (
-    boolean,
     cut,
     duration,
     fields,
@@ -163,113 +162,13 @@ def read_instruction(statement: Statement, escape: str) -> Instruction:
             at=word,
             remedy=did_you_mean(word, _READERS) or "there are: " + " ".join(_READERS),
         )
-    return reader(_Reading(statement, escape))
-
-
-class _Reading:
-    """One statement being read: its flags are asked for by name, the others are refused."""
-
-    def __init__(self, statement: Statement, escape: str) -> None:
-        self.statement = statement
-        self.escape = escape
-        self.rest = statement.rest
-        self.place: dict[str, Any] = {"where": statement.where, "text": statement.text}
-
-    @property
-    def keyword(self) -> str:
-        return self.statement.keyword
-
-    def accept(self, *names: str, repeated: tuple[str, ...] = ()) -> None:
-        """Refuse the flags that are not named, and those given twice."""
-        seen: set[str] = set()
-        for flag in self.statement.flags:
-            if flag.name not in (*names, *repeated):
-                raise self._unknown(flag.name, (*names, *repeated))
-            if flag.name in seen and flag.name not in repeated:
-                raise Fault(f"--{flag.name} is given twice", at=f"--{flag.name}")
-            seen.add(flag.name)
-
-    def _unknown(self, name: str, known: tuple[str, ...]) -> Fault:
-        listed = " ".join(f"--{k}" for k in known)
-        return Fault(
-            f"{self.keyword} has no flag --{name[:40]}",
-            at=f"--{name[:40]}",
-            why=f"its flags are: {listed}" if known else "it has no flags",
-            remedy=did_you_mean(f"--{name}", [f"--{k}" for k in known]),
-        )
-
-    def flags(self, name: str) -> tuple[str, ...]:
-        """Every value of a flag that needs one."""
-        found = [f.value for f in self.statement.flags if f.name == name]
-        if None in found:
-            raise Fault(
-                f"--{name} needs a value",
-                at=f"--{name}",
-                remedy=f"write --{name}=VALUE, with no blank around the =",
-            )
-        return tuple(v for v in found if v is not None)
-
-    def flag(self, name: str) -> str:
-        """The value of a flag, `` if it is not there."""
-        return next(iter(self.flags(name)), "")
-
-    def switch(self, name: str) -> bool | None:
-        """A flag that may stand alone; None if it is not there."""
-        for flag in self.statement.flags:
-            if flag.name == name:
-                return flag.value is None or boolean(f"--{name}", flag.value)
-        return None
-
-    def needed(self) -> str:
-        """The text after the flags, which must not be empty."""
-        if not self.rest:
-            raise Fault(f"{self.keyword} needs an argument", at=self.statement.written)
-        return self.rest
-
-    def command(self) -> Command:
-        """The shell or exec form."""
-        words = json_words(self.rest)
-        if words is not None:
-            return Command(words, shell=False)
-        return Command((self.rest,) if self.rest else (), shell=bool(self.rest))
-
-    def list(self) -> tuple[str, ...]:
-        """A JSON array, or words between blanks."""
-        words = json_words(self.rest)
-        return words if words is not None else tuple(fields(self.rest))
-
-    def pairs(self) -> tuple[tuple[tuple[str, str], ...], bool]:
-        """`name=value …`, or the old `name value`; and whether it is the old form."""
-        words = quoted_words(self.needed(), self.escape)
-        if not words or "=" not in words[0]:
-            name, value = cut(self.rest)
-            if not value:
-                raise Fault(
-                    f"{self.keyword} {name[:60]} has no value",
-                    at=name[:60],
-                    remedy=f"write {self.keyword} {name[:60]}=VALUE",
-                )
-            return ((name, value),), True
-        return tuple(self._pair(word) for word in words), False
-
-    def _pair(self, word: str) -> tuple[str, str]:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise Fault(
-                f"{word[:60]!r} is not name=value",
-                at=word[:60],
-                why=f"after one name=value, {self.keyword} takes only more of them",
-                remedy="put a value that holds blanks into double quotes",
-            )
-        if not name:
-            raise Fault(f"a name is missing before {word[:60]!r}", at=word[:60])
-        return name, value
+    return reader(Reading(statement, escape))
 
 
 _AS = re.compile(r"as", re.IGNORECASE)
 
 
-def _from(reading: _Reading) -> From:
+def _from(reading: Reading) -> From:
     reading.accept("platform")
     words = fields(reading.needed())
     named = len(words) == 3 and _AS.fullmatch(words[1])
@@ -289,7 +188,7 @@ def _from(reading: _Reading) -> From:
     )
 
 
-def _arg(reading: _Reading) -> Arg:
+def _arg(reading: Reading) -> Arg:
     reading.accept()
     args: list[tuple[str, str | None]] = []
     for word in quoted_words(reading.needed(), reading.escape):
@@ -300,19 +199,19 @@ def _arg(reading: _Reading) -> Arg:
     return Arg(args=tuple(args), comments=reading.statement.comments, **reading.place)
 
 
-def _env(reading: _Reading) -> Env:
+def _env(reading: Reading) -> Env:
     reading.accept()
     pairs, legacy = reading.pairs()
     return Env(pairs=pairs, legacy=legacy, **reading.place)
 
 
-def _label(reading: _Reading) -> Label:
+def _label(reading: Reading) -> Label:
     reading.accept()
     pairs, legacy = reading.pairs()
     return Label(pairs=pairs, legacy=legacy, **reading.place)
 
 
-def _run(reading: _Reading) -> Run:
+def _run(reading: Reading) -> Run:
     reading.accept("network", "security", repeated=("mount", "device"))
     if reading.flags("device"):
         raise Fault(
@@ -333,7 +232,7 @@ def _run(reading: _Reading) -> Run:
     )
 
 
-def _one_of(reading: _Reading, name: str, known: tuple[str, ...]) -> str:
+def _one_of(reading: Reading, name: str, known: tuple[str, ...]) -> str:
     value = reading.flag(name) or known[0]
     if value not in known:
         raise Fault(
@@ -345,7 +244,7 @@ def _one_of(reading: _Reading, name: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _transfer(reading: _Reading) -> dict[str, Any]:
+def _transfer(reading: Reading) -> dict[str, Any]:
     """What COPY and ADD have in common."""
     words = reading.list()
     if len(words) < 2:
@@ -387,7 +286,7 @@ def _plain_opening(word: str) -> str:
     return word.replace("'", "").replace('"', "") if "<<" in word else ""
 
 
-def _copy(reading: _Reading) -> Copy:
+def _copy(reading: Reading) -> Copy:
     reading.accept("from", "chown", "chmod", "link", "parents", repeated=("exclude",))
     from_ = reading.flag("from")
     if checks.has_variables(from_):
@@ -399,7 +298,7 @@ def _copy(reading: _Reading) -> Copy:
     return Copy(from_=from_, parents=bool(reading.switch("parents")), **_transfer(reading))
 
 
-def _add(reading: _Reading) -> Add:
+def _add(reading: Reading) -> Add:
     names = ("chown", "chmod", "link", "checksum", "keep-git-dir", "unpack")
     reading.accept(*names, repeated=("exclude",))
     checksum = reading.flag("checksum")
@@ -413,27 +312,27 @@ def _add(reading: _Reading) -> Add:
     )
 
 
-def _workdir(reading: _Reading) -> Workdir:
+def _workdir(reading: Reading) -> Workdir:
     reading.accept()
     return Workdir(path=reading.needed(), **reading.place)
 
 
-def _user(reading: _Reading) -> User:
+def _user(reading: Reading) -> User:
     reading.accept()
     return User(user=reading.needed(), **reading.place)
 
 
-def _cmd(reading: _Reading) -> Cmd:
+def _cmd(reading: Reading) -> Cmd:
     reading.accept()
     return Cmd(command=reading.command(), **reading.place)
 
 
-def _entrypoint(reading: _Reading) -> Entrypoint:
+def _entrypoint(reading: Reading) -> Entrypoint:
     reading.accept()
     return Entrypoint(command=reading.command(), **reading.place)
 
 
-def _expose(reading: _Reading) -> Expose:
+def _expose(reading: Reading) -> Expose:
     reading.accept()
     ports = tuple(fields(reading.needed()))
     for port in ports:
@@ -442,7 +341,7 @@ def _expose(reading: _Reading) -> Expose:
     return Expose(ports=ports, **reading.place)
 
 
-def _volume(reading: _Reading) -> Volume:
+def _volume(reading: Reading) -> Volume:
     reading.accept()
     paths = tuple(p.strip() for p in reading.list())
     if not paths or not all(paths):
@@ -450,7 +349,7 @@ def _volume(reading: _Reading) -> Volume:
     return Volume(paths=paths, **reading.place)
 
 
-def _shell(reading: _Reading) -> Shell:
+def _shell(reading: Reading) -> Shell:
     reading.accept()
     words = json_words(reading.rest)
     if not words:
@@ -462,7 +361,7 @@ def _shell(reading: _Reading) -> Shell:
     return Shell(words=words, **reading.place)
 
 
-def _stop_signal(reading: _Reading) -> StopSignal:
+def _stop_signal(reading: Reading) -> StopSignal:
     reading.accept()
     signal = reading.needed()
     if not checks.has_variables(signal) and not any(c in signal for c in "'\"\\`"):
@@ -470,7 +369,7 @@ def _stop_signal(reading: _Reading) -> StopSignal:
     return StopSignal(signal=signal, **reading.place)
 
 
-def _healthcheck(reading: _Reading) -> Healthcheck:
+def _healthcheck(reading: Reading) -> Healthcheck:
     reading.accept("interval", "timeout", "start-period", "start-interval", "retries")
     kind, rest = cut(reading.needed())
     if kind.upper() == "NONE":
@@ -497,12 +396,12 @@ def _healthcheck(reading: _Reading) -> Healthcheck:
     )
 
 
-def _time(reading: _Reading, name: str) -> int:
+def _time(reading: Reading, name: str) -> int:
     value = reading.flag(name)
     return duration(name, value) if value else 0
 
 
-def _retries(reading: _Reading) -> int:
+def _retries(reading: Reading) -> int:
     value = reading.flag("retries")
     if not value:
         return 0
@@ -511,7 +410,7 @@ def _retries(reading: _Reading) -> int:
     return int(value)
 
 
-def _onbuild(reading: _Reading) -> Onbuild:
+def _onbuild(reading: Reading) -> Onbuild:
     reading.accept()
     inner = split_statement(
         reading.needed(), reading.statement.where, heredocs=reading.statement.heredocs
@@ -532,12 +431,12 @@ def _trigger(statement: Statement, escape: str) -> Instruction:
     return read_instruction(statement, escape)
 
 
-def _maintainer(reading: _Reading) -> Maintainer:
+def _maintainer(reading: Reading) -> Maintainer:
     reading.accept()
     return Maintainer(name=reading.needed(), **reading.place)
 
 
-_READERS: dict[str, Callable[[_Reading], Instruction]] = {
+_READERS: dict[str, Callable[[Reading], Instruction]] = {
     "ADD": _add,
     "ARG": _arg,
     "CMD": _cmd,

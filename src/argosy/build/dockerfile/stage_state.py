@@ -277,8 +277,8 @@ class StageState:
 
     @apply.register
     def _onbuild(self, instruction: Onbuild) -> None:
+        # As with BuildKit, no entry in the history: it is in the config, and has done nothing yet.
         self.draft.append("OnBuild", [instruction.trigger])
-        self.draft.record(f"ONBUILD {instruction.trigger}")
 
     @apply.register
     def _maintainer(self, instruction: Maintainer) -> None:
