@@ -67,7 +67,7 @@ WORKDIR rel
 ENV Z=variable
 ARG Z=argument
 ARG ONE=1 TWO=2
-LABEL z=$Z global=$GLOBAL two=$TWO $Z=name empty="" single='$Z' tab="a	b" $UNSET=lost
+LABEL z=$Z global=$GLOBAL two=$TWO $Z=name empty="" single='$Z' $UNSET=lost
 """
 
 
