@@ -1,6 +1,7 @@
 """The doctor names the stretch of the way that is broken, with evidence and the next step."""
 
 import email.utils
+import json
 import ssl
 import subprocess
 import time
@@ -17,6 +18,7 @@ from tests.scripted import Reply, Scripted, Step, refusal
 
 from .conftest import Argosy, Said
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 Spawn = Callable[..., Awaitable[Said]]
 WAY = "dns,connect,tls,clock,auth,scope,image"
 
@@ -170,3 +172,26 @@ async def test_runtime_and_emulation_are_really_tried(argosy_process: Spawn) -> 
     found = by_check(await argosy_process("doctor", "--json", "--only", "runtime,binfmt"))
     assert found["runtime"]["state"] in ("ok", "fail", "skip")
     assert "linux/amd64 (native)" in found["binfmt"]["summary"]
+
+
+async def test_with_push_the_right_to_push_is_tried_and_nothing_stays(
+    argosy_process: Spawn, layout: Path, host: str
+) -> None:
+    await argosy_process("copy", f"oci:{layout}:v1", f"{host}/cli/doctor3:v1")
+    words = ["doctor", "--json", "--push", "--only", "scope"]
+    found = by_check(await argosy_process(*words, f"{host}/cli/doctor3:v1"))
+    assert found["scope"]["summary"].endswith("may be read and pushed to")
+
+    manifest = json.loads((layout / "index.json").read_text())
+    body = Reply(200, json.dumps(manifest).encode(), {"Content-Type": INDEX})
+    rules = [
+        Step("GET", "/v2/", Reply(200)),
+        Step("GET", ".*", body, pattern=True),
+        Step("HEAD", ".*", Reply(404), pattern=True),
+        Step("POST", ".*", refusal(403, "DENIED", "read only here"), pattern=True),
+    ]
+    async with Scripted(rules, ordered=False) as registry:
+        said = await argosy_process(*words, "--plain-http", f"{registry.host}/a/b:v1")
+    found = by_check(said)
+    assert found["scope"]["state"] == "fail"
+    assert "read only here" in json.dumps(found["scope"])

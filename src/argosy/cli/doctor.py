@@ -27,6 +27,12 @@ def arguments(parser: Parser) -> None:
         help="only these: disk, runtime, binfmt, dns, connect, tls, clock, auth, scope, image",
     )
     parser.add_argument(
+        "--push",
+        action=Switch,
+        default=False,
+        help="try pushing as well: an upload is opened and given up",
+    )
+    parser.add_argument(
         "--fix", action=Switch, default=False, help="repair what can be repaired (root)"
     )
     add_json(parser, "print a list of {check, state, summary, evidence, next}")

@@ -40,4 +40,4 @@ def _way(session: "Session", args: argparse.Namespace) -> "Way":
     if "/" not in text.rstrip("/") and ("." in text or ":" in text or text == "localhost"):
         return Way(session, text.rstrip("/"), hosts(args))
     reference = Reference.parse(text)
-    return Way(session, reference.registry, hosts(args), reference)
+    return Way(session, reference.registry, hosts(args), reference, push=args.push)

@@ -39,8 +39,8 @@ class Way:
     registry: str
     hosts: "Hosts"
     reference: "Reference | None" = None
+    push: bool = False
     head: probe.Head | None = None
-    blocked: bool = False
     ips: list[str] = field(default_factory=list)
 
     async def findings(self) -> AsyncIterator[Finding]:
@@ -245,23 +245,31 @@ class Way:
         )
 
     async def _image(self, reference: "Reference") -> AsyncIterator[Finding]:
-        store = await self.session.repository(reference)
+        client = await self.session.client()
+        store = client.repository(reference)
+        missing: NotFound | None = None
+        desc = None
         try:
-            desc = await store.resolve(reference.name)
-        except NotFound as e:
-            near = await nearest(store, reference.name)
-            yield Finding(check="scope", state="ok", summary=f"{reference.locator} may be read")
-            hint = f"did you mean {' or '.join(near)}?" if near else e.remedy
-            yield Finding(check="image", state="fail", summary=e.summary, next=hint)
-            return
+            try:
+                desc = await store.resolve(reference.name)
+            except NotFound as e:
+                missing = e
+            if self.push:
+                await store.rehearse_push()
         except ArgosyError as e:
             yield failed("scope", e, *await self._credentials())
             return
-        yield Finding(check="scope", state="ok", summary=f"{reference.locator} may be read")
-        try:
-            yield await self._platforms(store, desc)
-        except ArgosyError as e:
-            yield failed("image", e)
+        may = "read and pushed to" if self.push else "read"
+        yield Finding(check="scope", state="ok", summary=f"{reference.locator} may be {may}")
+        if missing is not None:
+            near = await nearest(store, reference.name)
+            hint = f"did you mean {' or '.join(near)}?" if near else missing.remedy
+            yield Finding(check="image", state="fail", summary=missing.summary, next=hint)
+        if desc is not None:
+            try:
+                yield await self._platforms(store, desc)
+            except ArgosyError as e:
+                yield failed("image", e)
 
     async def _platforms(self, store: "Source", desc: "Descriptor") -> Finding:
         from argosy.cli.picture import picture

@@ -177,6 +177,11 @@ class RemoteRepository:
         location = self._open_uploads.pop(desc.digest, "")
         await Upload(await self._ways.home(), self.name, desc, self._push).run(body, location)
 
+    async def rehearse_push(self) -> None:
+        """Raise what a push would meet before its first byte; nothing stays at the registry."""
+        nothing = Descriptor.of("application/octet-stream", b"")
+        await Upload(await self._ways.home(), self.name, nothing, self._push).rehearse()
+
     async def _put_manifest(self, desc: Descriptor, data: bytes, ref: str) -> Answer:
         home = await self._ways.home()
         url = await home.url(f"{self.name}/manifests/{ref}")

@@ -67,6 +67,11 @@ class Upload:
             await self._cancel()
             raise
 
+    async def rehearse(self) -> None:
+        """Open an upload and give it up: raises what a push would meet before its first byte."""
+        await self._start()
+        await self._cancel()
+
     async def _persist(self, body: Body) -> None:
         attempt, offset = 0, 0
         while True:
