@@ -31,9 +31,14 @@ PIECE = 1 << 20
 _AHEAD = 8  # pieces packed but not compressed yet
 
 
+Produce = Callable[
+    [Callable[[bytes], object]], object
+]  # writes a tar with the function it is given
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerOptions:
-    """How a layer is written: its tar, its compression, and a directory for the unfinished file."""
+    """How a layer is written: its compression, and a directory for the unfinished file."""
 
     scratch: str
     tar: PackOptions = field(default_factory=lambda: PackOptions(overlay=True))
@@ -41,14 +46,21 @@ class LayerOptions:
 
 
 async def write_layer(top: str, into: Store, options: LayerOptions) -> tuple[Descriptor, Digest]:
-    """Pack the directory `top` as a layer and put it in `into`: its descriptor and diffID.
+    """Pack the directory `top` as a layer and put it in `into`: its descriptor and diffID."""
+    return await put_layer(lambda write: pack(top, write, options.tar), into, options)
+
+
+async def put_layer(
+    produce: Produce, into: Store, options: LayerOptions
+) -> tuple[Descriptor, Digest]:
+    """Put the tar that `produce` writes (in a thread) as a layer: its descriptor and diffID.
 
     The diffID is the digest of the uncompressed tar (OCI image-spec config.md).
     """
     stop = threading.Event()
     with _Temporary() as temporary:
         await in_thread(temporary.create, options.scratch)
-        writing = _Writing(top, options, temporary.path, stop)
+        writing = _Writing(produce, options, temporary.path, stop)
         desc, diff_id = await in_thread_to_end(writing.run, stop.set)
         await into.put(desc, FileBody(temporary.path))
     return desc, diff_id
@@ -102,8 +114,10 @@ class _Stopped(Exception):
 class _Writing:
     """One layer on its way: packed in a thread of its own, compressed in the caller's."""
 
-    def __init__(self, top: str, options: LayerOptions, path: str, stop: threading.Event) -> None:
-        self._top = top
+    def __init__(
+        self, produce: Produce, options: LayerOptions, path: str, stop: threading.Event
+    ) -> None:
+        self._produce = produce
         self._options = options
         self._path = path
         self._stop = stop
@@ -128,7 +142,7 @@ class _Writing:
 
     def _pack(self) -> None:
         try:
-            pack(self._top, self._piece, self._options.tar)
+            self._produce(self._piece)
         except BaseException as e:  # noqa: BLE001 - handed to the other thread, which raises it
             self._error = e
         finally:
