@@ -27,17 +27,17 @@ def path(tmp_path):
 
 
 async def test_a_record_comes_back_with_its_whole_chain(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         assert await cache.find(KEY) is None
         await cache.keep(KEY, CHAIN, "RUN make")
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         found = await cache.find(KEY)
     assert found.snapshot == CHAIN
     assert found.description == "RUN make"
 
 
 async def test_the_empty_file_system_is_a_hit_not_a_miss(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         await cache.keep(KEY, None, "scratch")
         found = await cache.find(KEY)
     assert found is not None
@@ -50,7 +50,7 @@ async def test_a_record_is_a_miss_while_its_snapshot_is_gone(path):
     async def exists(snapshot):
         return not gone.intersection(snapshot.chain)
 
-    with BuildCache(path, exists) as cache:
+    async with BuildCache(path, exists) as cache:
         await cache.keep(KEY, CHAIN, "")
         assert await cache.find(KEY)
         gone.add("b")
@@ -58,20 +58,20 @@ async def test_a_record_is_a_miss_while_its_snapshot_is_gone(path):
 
 
 async def test_a_hit_is_marked_as_used(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         await cache.keep(KEY, CHAIN, "")
         (before,) = await cache.records()
     await asyncio.sleep(0.01)
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         await cache.find(KEY)
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         (after,) = await cache.records()
     assert after.used > before.used
     assert after.created == before.created
 
 
 async def test_layers_and_pins_are_remembered(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         assert await cache.layer(CHAIN) is None
         await cache.keep_layer(CHAIN, LAYER, Digest.of(b"diff"))
         assert await cache.layer(CHAIN) == (LAYER, Digest.of(b"diff"))
@@ -83,7 +83,7 @@ async def test_layers_and_pins_are_remembered(path):
 
 
 async def test_an_image_is_born_once(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         assert await cache.born(KEY, "2020-01-01T00:00:00Z") == "2020-01-01T00:00:00Z"
         assert await cache.born(KEY, "2021-01-01T00:00:00Z") == "2020-01-01T00:00:00Z"
 
@@ -92,19 +92,19 @@ async def test_a_file_that_is_no_database_is_put_aside(path):
     os.makedirs(os.path.dirname(path))
     with open(path, "wb") as f:
         f.write(b"garbage " * 1000)
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         await cache.keep(KEY, CHAIN, "")
         assert await cache.find(KEY)
     assert os.path.exists(path + ".damaged")
 
 
 async def test_records_of_another_version_are_forgotten(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         await cache.keep(KEY, CHAIN, "")
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version=99")
     db.close()
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         assert await cache.find(KEY) is None
         await cache.keep(KEY, CHAIN, "")
 
@@ -112,11 +112,11 @@ async def test_records_of_another_version_are_forgotten(path):
 async def test_a_directory_that_cannot_be_used_is_one_of_our_errors(tmp_path):
     (tmp_path / "cache.db").mkdir()
     with pytest.raises(StorageError, match="build cache"):
-        BuildCache(str(tmp_path / "cache.db")).__enter__()
+        await BuildCache(str(tmp_path / "cache.db")).__aenter__()
 
 
 async def test_a_closed_cache_says_so(path):
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         pass
     with pytest.raises(StorageError, match="closed"):
         await cache.find(KEY)
@@ -129,7 +129,7 @@ WRITER = textwrap.dedent("""
     from argosy.model.digest import Digest
 
     async def main(path, name):
-        with BuildCache(path) as cache:
+        async with BuildCache(path) as cache:
             for n in itertools.count():
                 await cache.keep(Digest.of(f"{name}{n}".encode()), Snapshot(f"{name}{n}"), name)
                 print(n, flush=True)
@@ -152,7 +152,7 @@ async def test_two_processes_write_at_once_and_a_kill_loses_nothing_told(path):
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         writer.stdout.close()
-    with BuildCache(path) as cache:
+    async with BuildCache(path) as cache:
         for name, last in told.items():
             for n in range(last + 1):
                 assert await cache.find(Digest.of(f"{name}{n}".encode())) is not None

@@ -203,6 +203,24 @@ async def test_two_platforms_become_one_index_and_share_the_build_stage(bench):
     assert any(name.startswith("[linux/arm64 ") for name in bench.lines("started"))
 
 
+async def test_steps_that_know_their_target_say_so(bench):
+    dockerfile = (
+        "FROM --platform=$BUILDPLATFORM scratch AS build\nRUN write /shared 1\n"
+        "ARG TARGETARCH\nRUN write /own 1\nFROM scratch\nCOPY --from=build /own /\n"
+    )
+    other = ARM64 if Platform.host() == AMD64 else AMD64
+    await make(bench, dockerfile, platforms=(Platform.host(), other))
+    host = Platform.host()
+    # The two copies come to the same thing: whichever is first is run for both.
+    assert {*bench.lines("started"), *bench.lines("cached")} >= {
+        f"[{host} build 1/2] RUN write /shared 1",
+        f"[{host} build 2/2] RUN write /own 1",
+        f"[{host}->{other} build 2/2] RUN write /own 1",
+        f"[{host} stage-1 1/1] COPY --from=build /own /",
+        f"[{other} stage-1 1/1] COPY --from=build /own /",
+    }
+
+
 async def test_base_layers_are_taken_over_untouched_and_not_even_unpacked(bench):
     remote = bench.repository_of("example.com/base")
     (base,) = await put_base(remote, "1", [Platform.host()], env=["X=1"])

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from argosy.build.execute.elf import exit_program
 from argosy.build.pipeline import BuildOptions, Ends, Output, build
@@ -195,3 +196,36 @@ async def test_deleted_and_replaced_files_of_lower_layers_are_whited_out(world, 
         names = [n.rstrip("/") for n in tar.getnames()]
     assert "d/.wh..wh..opq" in names
     assert "d/c" in names
+
+
+async def test_with_source_date_epoch_two_machines_come_to_the_same_digest(tmp_path):
+    digests = []
+    for name in ("one", "two"):
+        world = Real(str(tmp_path / name))
+        world.busybox()
+        world.file("app", "same")
+        result = await world.build(
+            BASE + "COPY app /a/b/\nRUN echo x > /x\nWORKDIR /w\nENV A=b\n",
+            source_date_epoch=1_700_000_000,
+        )
+        digests.append(result.digest)
+        await asyncio.sleep(1.1)  # whole seconds are what layers know
+    assert digests[0] == digests[1]
+
+
+async def test_nothing_blocks_the_event_loop(world, tmp_path):
+    world.busybox()
+    dockerfile = (
+        BASE
+        + "FROM base\nRUN --mount=type=bind,from=base,target=/b --mount=type=cache,target=/c true\n"
+        "WORKDIR /w\nCOPY --from=base /bin /copy\nCOPY <<EOF /x\nx\nEOF\n"
+    )
+    outputs = (
+        Output.parse(f"type=tar,dest={tmp_path}/x.tar"),
+        Output.parse(f"type=local,dest={tmp_path}/x"),
+    )
+    with blockbuster_ctx("argosy") as watch:
+        # Removing one small file costs less than the way to a thread.
+        watch.functions["os.unlink"].can_block_in("layers/blob.py", "__exit__")
+        await world.build(dockerfile, outputs=outputs, metadata_file=str(tmp_path / "meta"))
+        await world.build(dockerfile, outputs=outputs)

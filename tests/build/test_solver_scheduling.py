@@ -91,7 +91,7 @@ def world(tmp_path):
 
 
 async def solve(world, *targets, use_cache=True, jobs=4):
-    with world.cache() as cache:
+    async with world.cache() as cache:
         return await world.solver(cache, jobs).solve(targets, use_cache=use_cache)
 
 
@@ -122,7 +122,7 @@ async def test_a_warm_solve_runs_nothing_and_looks_up_only_the_target(world):
     world.events.clear()
     ops = diamond()
     looked_up = []
-    with world.cache() as cache:
+    async with world.cache() as cache:
         find = cache.find
 
         async def counting(key):
@@ -274,7 +274,7 @@ async def test_what_the_system_raises_names_the_step(world, error, kind):
 
 
 async def test_two_builds_in_one_process_share_a_running_vertex(world):
-    with world.cache() as cache:
+    async with world.cache() as cache:
         solver = world.solver(cache)
         first, second = Fake("same", gate=asyncio.Event()), Fake("same")
         one = asyncio.ensure_future(solver.solve([first]))
@@ -288,7 +288,7 @@ async def test_two_builds_in_one_process_share_a_running_vertex(world):
 
 
 async def test_a_build_takes_over_what_a_cancelled_build_was_running(world):
-    with world.cache() as cache:
+    async with world.cache() as cache:
         solver = world.solver(cache)
         first, second = Fake("same", gate=asyncio.Event()), Fake("same")
         one = asyncio.ensure_future(solver.solve([first]))

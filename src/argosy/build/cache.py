@@ -56,7 +56,7 @@ async def _trusting(_snapshot: Snapshot) -> bool:
 
 
 class BuildCache:
-    """The records of one home; open it with `with`. Calls may come from any task."""
+    """The records of one home; open it with `async with`. Calls may come from any task."""
 
     def __init__(
         self, path: str, exists: Callable[[Snapshot], Awaitable[bool]] = _trusting
@@ -67,16 +67,22 @@ class BuildCache:
         self._touched: set[str] = set()
         self._db: sqlite3.Connection | None = None
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
+        await in_thread(self._open)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await in_thread(self._close)
+
+    def _open(self) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         try:
             with _alone(self._path):
                 self._db = _opened(self._path)
         except sqlite3.Error as e:
             raise _unusable(self._path, e) from e
-        return self
 
-    def __exit__(self, *_error: object) -> None:
+    def _close(self) -> None:
         if self._db is None:
             return
         try:

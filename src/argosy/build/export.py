@@ -91,7 +91,7 @@ class Assembly:
 
     async def _manifest(self, target: Target, own: list[Layer]) -> tuple[Descriptor, Descriptor]:
         base = target.base
-        if base is not None:
+        if base is not None and not await self.images.exists(base.manifest):
             # What the store has must be whole, so the base's blobs are needed here too.
             await copy(base.source, base.manifest.digest, self.images, "", report=self.report)
         kept = [layer for layer in own if layer[1] != EMPTY_LAYER]

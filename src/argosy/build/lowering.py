@@ -32,6 +32,7 @@ from argosy.build.ops import Copy, Image, Run, Workdir
 from argosy.build.ops import Scratch as Empty
 from argosy.build.tree import Tree
 from argosy.errors import BuildError
+from argosy.model.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Lowering:
         return self._tops[self.plan.target.index]
 
     def _stage(self, stage: Stage) -> Target:
-        labels = _Labels(stage, several=self.several)
+        labels = _Labels(stage, self.plan.platform, several=self.several)
         if isinstance(stage.base, FromStage):
             below = self._tops[stage.base.index]
             op, base, steps = below.op, below.base, below.steps
@@ -73,7 +74,7 @@ class Lowering:
         else:
             op, base, steps = Empty(), None, 0
         for number, step in enumerate(stage.steps):
-            op = self._step(step, op, labels.step(number, step.name))
+            op = self._step(step, op, labels.step(number, step))
         return Target(plan=self.plan, op=op, base=base, steps=steps + len(stage.steps))
 
     def _image(self, image: BaseImage, labels: "_Labels | None" = None) -> Op:
@@ -129,23 +130,29 @@ class _Labels:
     """How a stage's steps are shown: `[linux/arm64 build 2/5] RUN make`."""
 
     stage: Stage
+    target: Platform
     several: bool
 
     def base(self, name: str) -> str:
         """The first one: its image."""
         return self._label(1, name)
 
-    def step(self, number: int, name: str) -> str:
+    def step(self, number: int, step: Step) -> str:
         """Step `number`, from 0."""
-        return self._label(number + self._total - len(self.stage.steps) + 1, name)
+        crosses = isinstance(step, RunStep) and any(n.startswith("TARGET") for n, _ in step.env)
+        return self._label(number + self._total - len(self.stage.steps) + 1, step.name, crosses)
 
     @property
     def _total(self) -> int:
         return len(self.stage.steps) + isinstance(self.stage.base, FromImage)
 
-    def _label(self, number: int, name: str) -> str:
-        platform = f"{self.stage.platform} " if self.several else ""
-        return f"[{platform}{self.stage.name} {number}/{self._total}] {name}"
+    def _label(self, number: int, name: str, crosses: bool = False) -> str:
+        platform = f"{self.stage.platform}" if self.several else ""
+        if platform and crosses and self.stage.platform != self.target:
+            platform += f"->{self.target}"  # a step that knows what it builds for is not shared
+        return (
+            f"[{platform + ' ' if platform else ''}{self.stage.name} {number}/{self._total}] {name}"
+        )
 
 
 def _check_copy(step: CopyStep) -> None:

@@ -71,7 +71,8 @@ class Image:
 
     async def run(self, _inputs: Sequence[Snapshot | None], work: Work) -> Snapshot | None:
         """Fetch what is missing here, and unpack layer upon layer."""
-        await copy(self.source, self.manifest.digest, work.images, "", report=work.report)
+        if not await work.images.exists(self.manifest):
+            await copy(self.source, self.manifest.digest, work.images, "", report=work.report)
         snapshot: Snapshot | None = None
         for layer in self.layers:
             snapshot = await work.snapshots.apply(snapshot, layer, work.images)

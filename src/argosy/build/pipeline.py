@@ -7,8 +7,8 @@ one only holds them together.
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,13 +63,13 @@ async def build(
     check(options)
     state = os.path.join(settings.home, "build")
     async with AsyncExitStack() as stack:
-        context, text, file = await in_thread(_opened, options, state)
-        trees = stack.enter_context(_contexts(options, context, file, state))
-        dockerfile = parse(text, os.path.relpath(file) if file != "-" else "Dockerfile")
+        context, text, file, shown = await in_thread(_opened, options, state)
+        trees = await stack.enter_async_context(_contexts(options, context, file, state))
+        dockerfile = parse(text, shown)
         engine = engine or await _engine(state, epoch_of(options), stack)
         snapshots = engine.snapshots
         exists = snapshots.exists if isinstance(snapshots, Holds) else _trusting
-        cache = stack.enter_context(BuildCache(os.path.join(state, "cache.db"), exists))
+        cache = BuildCache(os.path.join(state, "cache.db"), exists)
         work = Work(
             snapshots=snapshots,
             execute=engine.execute,
@@ -78,7 +78,7 @@ async def build(
             cache_mounts=os.path.join(state, "mounts"),
             secrets={s.id: partial(_secret, s) for s in options.secrets},
         )
-        this = _Build(options, settings, ends, work, cache)
+        this = _Build(options, settings, ends, work, await stack.enter_async_context(cache))
         return await this.run(dockerfile, trees)
 
 
@@ -203,33 +203,40 @@ async def _trusting(_snapshot: Snapshot) -> bool:
     return True
 
 
-def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str]:
-    """The context's directory, the Dockerfile's bytes, and where it is."""
+def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str, str]:
+    """The context's directory, the Dockerfile's bytes, where it is, and how it is called."""
     os.makedirs(state, exist_ok=True)
     if options.dockerfile_text is not None:
         # `argosy build -`: the Dockerfile comes from standard input, and there is no context.
-        return ("" if options.context == "-" else options.context), options.dockerfile_text, "-"
+        context = "" if options.context == "-" else options.context
+        return context, options.dockerfile_text, "-", "Dockerfile"
     context = local_directory(options.context)
     text, file = read_dockerfile(context, options.dockerfile)
-    return context, text, file
+    return context, text, file, os.path.relpath(file)
 
 
-@contextmanager
-def _contexts(
+@asynccontextmanager
+async def _contexts(
     options: BuildOptions, context: str, file: str, state: str
-) -> Iterator[dict[str, Tree]]:
+) -> AsyncIterator[dict[str, Tree]]:
     """The main context as ``, and those of --build-context that are directories."""
-    with tempfile.TemporaryDirectory(prefix="argosy-context-") as nothing:
-        trees = {"": open_context(context or nothing, "" if file == "-" else file, state)}
+    nothing = "" if context else await in_thread(tempfile.mkdtemp, prefix="argosy-context-")
+    try:
+        beside = "" if file == "-" else file
+        trees = {"": await in_thread(open_context, context or nothing, beside, state)}
         for name, where in options.build_contexts.items():
             if not where.startswith(("docker-image://", "docker://")):
-                trees[name] = open_context(where, "", state)
+                trees[name] = await in_thread(open_context, where, "", state)
         yield trees
+    finally:
+        if nothing:
+            await in_thread(os.rmdir, nothing)
 
 
 async def _engine(state: str, epoch: int | None, stack: AsyncExitStack) -> Engine:
-    snapshots = OverlaySnapshotter(os.path.join(state, "snapshots"), epoch=epoch)
-    execute = OCIRuntime(os.path.join(state, "runtime"))
+    place = os.path.join(state, "snapshots")
+    snapshots = await in_thread(OverlaySnapshotter, place, epoch=epoch)
+    execute = await in_thread(OCIRuntime, os.path.join(state, "runtime"))
     return Engine(
         snapshots=await stack.enter_async_context(snapshots),
         execute=await stack.enter_async_context(execute),
