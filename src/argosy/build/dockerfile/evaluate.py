@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from argosy.build.dockerfile.image_config import ImageDraft
-from argosy.build.dockerfile.instructions import Arg, Copy, Instruction, Onbuild, Run
+from argosy.build.dockerfile.instructions import Arg, Instruction, Onbuild
 from argosy.build.dockerfile.parser import Dockerfile, parse_trigger
 from argosy.build.dockerfile.plan import (
     BaseImage,
@@ -31,6 +31,7 @@ from argosy.build.dockerfile.stages import (
     Node,
     StageGraph,
     arrange,
+    from_names,
     platform_args,
 )
 from argosy.errors import BuildError
@@ -128,7 +129,7 @@ class _Evaluation:
     def origins(self, node: Node) -> Iterator[tuple[Instruction, Origin]]:
         """Where the instructions of a stage take files from, besides its base."""
         for instruction in self.instructions(node):
-            for name in _names(instruction):
+            for name in from_names([instruction]):
                 try:
                     yield instruction, self._graph.origin(name, node.stage.index)
                 except Fault as fault:
@@ -202,11 +203,3 @@ class _Evaluation:
                 why="base_images names every image that evaluate needs",
             )
         return self._bases[image]
-
-
-def _names(instruction: Instruction) -> list[str]:
-    if isinstance(instruction, Copy):
-        return [instruction.from_] if instruction.from_ else []
-    if isinstance(instruction, Run):
-        return [m.get("from") for m in instruction.mounts if m.get("from")]
-    return []

@@ -4,11 +4,11 @@ Stages refer to each other by name or number, always to one further up. Named co
 (--build-context) take the place of stages and images of that name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.build.dockerfile.expand import expand
-from argosy.build.dockerfile.instructions import Copy, Instruction, Onbuild, Run
+from argosy.build.dockerfile.instructions import Copy, Instruction, Run
 from argosy.build.dockerfile.parser import BuildStage, Dockerfile
 from argosy.build.dockerfile.plan import (
     Base,
@@ -131,28 +131,19 @@ class StageGraph:
                 needed |= {n.stage.index for n in self.nodes if n.stage.start.name == name.lower()}
         return other in needed or any(self._needs(n, other, seen) for n in needed)
 
-    def platform_of(self, origin: Origin) -> Platform:
-        """The platform files from there are for."""
-        if isinstance(origin, FromStage):
-            return self.nodes[origin.index].platform
-        return origin.image.platform if isinstance(origin, FromImage) else self.options.platform
-
     def located(self, fault: Fault, where: SourceRange) -> Exception:
         """The fault as a DockerfileError."""
         return self.dockerfile.source.error(fault, where)
 
 
-def from_names(instructions: tuple[Instruction, ...]) -> list[str]:
+def from_names(instructions: Iterable[Instruction]) -> list[str]:
     """Every stage, image or context the instructions take files from, as written."""
     names: list[str] = []
-    for instruction in instructions:
-        inner = instruction.inner if isinstance(instruction, Onbuild) else instruction
-        if inner is not instruction:
-            continue  # a trigger runs in another build
-        if isinstance(inner, Copy) and inner.from_:
-            names.append(inner.from_)
-        elif isinstance(inner, Run):
-            names += [m.get("from") for m in inner.mounts if m.get("from")]
+    for instruction in instructions:  # triggers of ONBUILD run in another build
+        if isinstance(instruction, Copy) and instruction.from_:
+            names.append(instruction.from_)
+        elif isinstance(instruction, Run):
+            names += [m.get("from") for m in instruction.mounts if m.get("from")]
     return names
 
 
