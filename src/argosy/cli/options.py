@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 from argosy.errors import UsageError
 
 PROGRESS = ("auto", "tty", "plain", "rawjson", "quiet", "none")
-_TRUE = {"1", "t", "true", "yes", "on"}
-_FALSE = {"0", "f", "false", "no", "off"}
+# Go's words for booleans, which docker's users type, and two more.
+_TRUE = ("1", "t", "T", "true", "True", "TRUE", "yes", "on")
+_FALSE = ("0", "f", "F", "false", "False", "FALSE", "no", "off")
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,12 +41,13 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse, after `--switch=value` has been understood."""
-        words, set_to = self._switches(list(args or ()))
-        found, rest = super().parse_known_args(words, namespace)
-        for name, value in set_to.items():
-            setattr(found, name, value)
-        return found, rest
+        """As argparse, with `--switch=value` understood."""
+        known = self._option_string_actions
+        for action in [a for a in self._actions if isinstance(a, Switch)]:
+            for value in (*_TRUE, *_FALSE):
+                fixed = _Fixed(action.dest, value in _TRUE)
+                known |= {f"{name}={value}": fixed for name in action.option_strings}
+        return super().parse_known_args(args, namespace)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -64,30 +66,19 @@ class Parser(argparse.ArgumentParser):
     def _interleaved(
         self, words: list[str], namespace: Any
     ) -> tuple[argparse.Namespace, list[str]]:
-        if any(a.nargs == argparse.REMAINDER for a in self._get_positional_actions()):
-            return self.parse_known_args(words, namespace)
-        return self.parse_known_intermixed_args(words, namespace)
-
-    def _switches(self, words: list[str]) -> tuple[list[str], dict[str, bool]]:
-        left: list[str] = []
-        set_to: dict[str, bool] = {}
-        for n, word in enumerate(words):
-            if word == "--":
-                return [*left, *words[n:]], set_to
-            name, equals, value = word.partition("=")
-            action = self._option_string_actions.get(name) if equals else None
-            if isinstance(action, Switch):
-                set_to[action.dest] = _boolean(name, value)
-            else:
-                left.append(word)
-        return left, set_to
+        # argparse takes `a --flag b` for one list only when told to, and then forgets what `--` means.
+        lists = any(a.nargs in ("*", "+") for a in self._get_positional_actions())
+        if lists and "--" not in words:
+            return self.parse_known_intermixed_args(words, namespace)
+        return self.parse_known_args(words, namespace)
 
     def _reject(self, word: str) -> NoReturn:
         import difflib
 
         if not word.startswith("-"):
             self.error(f"one argument too many: {word!r}")
-        near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, n=1)
+        known = [name for name in self._option_string_actions if "=" not in name]
+        near = difflib.get_close_matches(word.partition("=")[0], known, n=1)
         raise UsageError(
             f"{self.prog} has no flag {word}",
             why=f"did you mean {near[0]}?" if near else "",
@@ -106,16 +97,21 @@ class Switch(argparse.Action):
         setattr(namespace, self.dest, True)
 
 
+class _Fixed(argparse.Action):
+    """`--switch=value` as one word: argparse looks for whole words first."""
+
+    def __init__(self, dest: str, value: bool) -> None:
+        super().__init__([], dest, nargs=0)
+        self._value = value
+
+    def __call__(self, _parser: Any, namespace: Any, *_: Any) -> None:
+        setattr(namespace, self.dest, self._value)
+
+
 class _Help(argparse.Action):
     def __call__(self, parser: Any, *_: Any) -> None:
         print(parser.format_help(), end="")
         raise SystemExit(0)
-
-
-def _boolean(name: str, value: str) -> bool:
-    if value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
-    raise UsageError(f"{name}={value} is neither true nor false", remedy=f"{name} or {name}=false")
 
 
 def listed(text: str) -> list[str]:
