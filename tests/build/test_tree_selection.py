@@ -146,6 +146,7 @@ def test_sockets_are_left_out_and_fifos_are_never_opened(top):
         assert walked(Tree(str(top)), "other") == ["", "f"]
     os.mkfifo(top / "other" / "fifo")
     assert walked(Tree(str(top)), "other") == ["", "f", "fifo"]
+    assert walked(Tree(str(top), special=False), "other") == ["", "f"]
     assert digest(top, "other")
 
 

@@ -93,7 +93,8 @@ def open_context(path: str, dockerfile: str, state: str) -> Tree:
     root = local_directory(path)
     patterns = _patterns(root, dockerfile)
     ignore = Matcher(patterns) if patterns else None
-    return Tree(root, ignore, file_digest=FileDigests(os.path.join(state, "files.db"), root))
+    digests = FileDigests(os.path.join(state, "files.db"), root)
+    return Tree(root, ignore, file_digest=digests, special=False)  # no fifos, as with docker
 
 
 def save_digests(tree: Tree) -> None:

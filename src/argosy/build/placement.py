@@ -2,8 +2,8 @@
 
 A directory gives its content, not itself; a file goes into the destination if that
 is a directory (by a trailing slash, because it exists, or because there are several
-sources). A directory that is there keeps its own mode and owner if it is the
-destination itself, and takes the source's below it. Parents that are missing are made 0755.
+sources). The destination itself keeps its mode and owner, or is made 0755 like any
+parent that is missing; directories below it take the source's, even if they are there.
 Modes, times, links (hard ones among what is copied), xattrs and devices are kept.
 Source: Dockerfile reference, COPY; what BuildKit does.
 """
@@ -46,7 +46,7 @@ class _Filling:
     entry: Entry
     fd: int
     xattrs: list[tuple[str, bytes]]
-    keep: bool  # it was there before and keeps its metadata
+    keep: bool  # it is the destination itself, and keeps the metadata it has
 
 
 @dataclass(slots=True, eq=False)
@@ -133,10 +133,9 @@ class Placement:
         return _joined(self.target, os.path.basename(found.path))
 
     def _place_directory(self, top: Entry, entries: Iterator[Entry], target: str) -> None:
-        there = os.path.lexists(os.path.join(self.root, target))
         filling: list[_Filling] = []
         with self.directory(target) as fd:
-            filling.append(_Filling(top, os.dup(fd), xattrs(top), keep=there))
+            filling.append(_Filling(top, os.dup(fd), [], keep=True))
             try:
                 for entry in entries:
                     self.stop.check()

@@ -22,6 +22,7 @@ from argosy.model.digest import Digest
 
 _MAX_LINKS = 255
 _PIECE = 1 << 20
+_PLAIN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _WILD = re.compile(r"[*?\[\\]")
 # What a copy keeps; other namespaces (SELinux, overlay's own) belong to the machine.
 _XATTRS = ("user.", "security.capability")
@@ -146,6 +147,7 @@ class Tree:
     ignore: Ignore | None = None
     what: str = "the build context"
     file_digest: FileDigest | None = None
+    special: bool = True  # off: fifos and devices are left out, as sockets always are
     _digests: dict[tuple[str, str, bool], Digest] = field(default_factory=dict)
     _stamps: dict[tuple[str, str, bool], bytes] = field(default_factory=dict)
 
@@ -202,10 +204,10 @@ class Tree:
         """Everything of a source, parents before children, sorted by name at each level.
 
         A directory that is left out shows up only if something below it is kept.
-        Sockets are left out.
+        Sockets are left out, and what else is not `special`.
         """
         parent, _, name = found.real.rpartition("/")
-        left_out = _LeftOut(self.ignore, found.real, exclude)
+        left_out = _LeftOut(self.ignore, found.real, exclude, special=self.special)
         with opened(self.root, parent) as fd:
             status = os.stat(name or ".", dir_fd=fd, follow_symlinks=False)
             top = Entry("", fd, name or ".", status)
@@ -261,9 +263,12 @@ class _LeftOut:
     ignore: Ignore | None
     prefix: str
     exclude: Ignore | None
+    special: bool
 
-    def says(self, path: str) -> tuple[bool, bool]:
+    def says(self, path: str, kind: int) -> tuple[bool, bool]:
         """Whether the path is left out, and whether all below it is too."""
+        if kind == stat.S_IFSOCK or (kind not in _PLAIN and not self.special):
+            return True, True
         whole = f"{self.prefix}/{path}" if self.prefix else path
         out = skip = False
         for rules, name in ((self.ignore, whole), (self.exclude, path)):
@@ -280,8 +285,8 @@ def _walk_below(parent: Entry, left_out: _LeftOut) -> Iterator[Entry]:
             found = sorted((e.name, e.stat(follow_symlinks=False)) for e in listing)
         for name, status in found:
             entry = Entry(f"{parent.path}/{name}" if parent.path else name, fd, name, status)
-            out, skip = left_out.says(entry.path)
-            if skip or entry.kind == stat.S_IFSOCK:
+            out, skip = left_out.says(entry.path, entry.kind)
+            if skip:
                 continue
             below = _walk_below(entry, left_out) if entry.kind == stat.S_IFDIR else iter(())
             if out:
