@@ -169,6 +169,8 @@ def _fetch(address: str) -> bytes:
         with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:  # noqa: S310
             return bytes(answer.read(16 << 20))
     except (OSError, ValueError) as e:
+        if isinstance(e, urllib.error.HTTPError):
+            e.close()  # it holds the connection
         reason = e.reason if isinstance(e, urllib.error.URLError) else e
         raise NetworkError(
             f"cannot reach the package mirror {without_secret(address)}",

@@ -249,6 +249,11 @@ def test_a_parent_without_an_entry_looks_like_the_one_below(jail, tmp_path):
     assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o1711, 3, 4)
 
 
+def test_a_hard_link_to_a_symlink_is_another_symlink(jail):
+    put(jail, archive(symlink("out", "../outside/secret"), link("stolen", "out")))
+    assert os.readlink(jail / "stolen") == "../outside/secret"
+
+
 def test_hard_links_share_one_file(jail):
     put(jail, archive(folder("d"), member("d/a", data=b"x"), link("b", "/d/a"), link("c", "./b")))
     assert os.stat(jail / "d/a").st_ino == os.stat(jail / "b").st_ino == os.stat(jail / "c").st_ino

@@ -102,7 +102,7 @@ class _Packer:
         elif stat.S_ISDIR(mode):
             self._folder(fd, name, path, status)
         elif self._overlay and stat.S_ISCHR(mode) and status.st_rdev == 0:
-            self._whiteout(path, status)
+            self._whiteout(path)
         elif not stat.S_ISSOCK(mode) and not self._linked(path, status):
             self._put(self._special(fd, name, path, status))
 
@@ -163,8 +163,7 @@ class _Packer:
                 entry = entry._replace(xattrs=self._xattrs(keys, inner, path))
             self._put(entry)
             if keys and self._opaque(keys, inner):
-                mark = Entry(name=path + b"/" + OPAQUE, kind="file", mtime_ns=entry.mtime_ns)
-                self._put(mark)
+                self._put(Entry(name=path + b"/" + OPAQUE, kind="file"))
             self.directory(inner, path + b"/")
         finally:
             os.close(inner)
@@ -173,10 +172,11 @@ class _Packer:
         wanted = ("trusted.overlay.opaque", "user.overlay.opaque")
         return self._overlay and any(key in keys and os.getxattr(fd, key) == b"y" for key in wanted)
 
-    def _whiteout(self, path: bytes, status: os.stat_result) -> None:
+    def _whiteout(self, path: bytes) -> None:
+        # Without a time: when something was deleted is nobody's business, and differs each run.
         folder, _, name = path.rpartition(b"/")
         hidden = (folder + b"/" if folder else b"") + WHITEOUT + name
-        self._put(Entry(name=hidden, kind="file", mtime_ns=self._time(status)))
+        self._put(Entry(name=hidden, kind="file"))
 
     def _special(self, fd: int, name: bytes, path: bytes, status: os.stat_result) -> Entry:
         entry, mode = self._entry(path, status), status.st_mode
