@@ -1,5 +1,6 @@
 """A build engine without mounts and containers: snapshots are whole directories, commands are words."""
 
+import asyncio
 import gzip
 import io
 import os
@@ -121,19 +122,30 @@ def same(one, two):
 
 @dataclass
 class WordExecute:
-    """Understands a few words: write PATH TEXT, append, cat PATH, echo TEXT, fail STATUS, env, true."""
+    """Understands a few words: write PATH TEXT, append, cat PATH, echo TEXT, fail STATUS, meet COUNT, true."""
 
     processes: list = field(default_factory=list)
     seen: list = field(default_factory=list)
+    met: int = 0
 
     async def __call__(self, process, root, output):
         self.processes.append(process)
         status = 0
         for command in process.args[-1].split(" && "):
+            if command.startswith("meet "):
+                await self.meet(int(command.split()[1]))
+                continue
             status = self.do(shlex.split(command), process, root, output)
             if status:
                 break
         return status
+
+    async def meet(self, count):
+        """Wait until so many steps have come here."""
+        self.met += 1
+        async with asyncio.timeout(10):
+            while self.met < count:
+                await asyncio.sleep(0.01)
 
     def do(self, words, process, root, output):
         match words:

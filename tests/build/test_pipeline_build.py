@@ -512,3 +512,50 @@ async def test_a_heredoc_and_an_archive_are_added(bench):
         assert os.path.exists(os.path.join(top, "raw/x.tgz"))
     assert files == {"etc/motd": "hello\n", "opt/inside": "in"}
     assert result.steps == 3
+
+
+async def test_a_bound_context_hides_ignored_files_and_loses_what_is_written(bench):
+    files = {"sub/f": "shown", "sub/hidden": "secret", ".dockerignore": "sub/hidden\n"}
+    dockerfile = (
+        "FROM scratch\n"
+        "RUN --mount=type=bind,source=sub,target=/src,rw show /src/f && keep /src/new x\n"
+    )
+    await make(bench, dockerfile, files)
+    assert bench.execute.seen == [b"shown"]
+    assert sorted(os.listdir(os.path.join(bench.path, "context", "sub"))) == ["f", "hidden"]
+    with pytest.raises(BuildError, match="show /src/hidden"):
+        await make(bench, dockerfile.replace("show /src/f", "show /src/hidden"))
+    again = await make(bench, dockerfile, {"sub/hidden": "changed"})
+    assert again.cached == again.steps, "what is hidden is no part of the key"
+
+
+async def test_a_cache_mount_begins_with_what_from_shows(bench):
+    dockerfile = (
+        "FROM scratch AS seed\nRUN write /x seeded\n"
+        "FROM scratch\nRUN --mount=type=cache,target=/c,from=seed,sharing=locked show /c/x\n"
+    )
+    await make(bench, dockerfile)
+    assert bench.execute.seen == [b"seeded"]
+
+
+async def test_private_cache_mounts_are_never_shared_by_steps_that_run_together(bench):
+    stages = "".join(
+        f"FROM scratch AS s{n}\n"
+        f"RUN --mount=type=cache,id=x,target=/c,sharing=private meet 2 && write /o{n} 1\n"
+        for n in range(2)
+    )
+    copies = "".join(f"COPY --from=s{n} /o{n} /\n" for n in range(2))
+    await make(bench, stages + "FROM scratch\n" + copies)
+    sources = {p.mounts[0].source for p in bench.execute.processes}
+    assert len(sources) == 2
+
+
+async def test_an_image_as_a_named_context_takes_the_place_of_a_base(bench):
+    await put_base(bench.repository_of("example.com/other"), "2", [Platform.host()])
+    result = await make(
+        bench,
+        "FROM base\nRUN write /x 1\n",
+        build_contexts={"base": "docker-image://example.com/other:2"},
+    )
+    assert bench.asked == ["example.com/other:2"]
+    assert set(await files_of(bench.images, result.descriptor)) == {"marker", "x"}

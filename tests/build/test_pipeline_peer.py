@@ -37,6 +37,7 @@ COPY --chmod=711 tree/sub2 /modes
 COPY --chown=9:9 tree/sub2 /modes-and/more
 COPY tree/sub/deep /setgid
 COPY tree/empty /empty
+COPY nothing*.here /nothing/
 COPY tree/archive.tgz /made/once.tgz
 COPY tree/sub /merge/deep/
 COPY --chmod=0600 tree/a /mode

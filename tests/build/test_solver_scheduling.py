@@ -208,6 +208,21 @@ async def test_independent_stages_run_at_the_same_time(world):
         await asyncio.gather(solve(world, Fake("top", (one, two))), conduct())
 
 
+async def test_stages_that_are_copied_from_one_after_another_still_run_at_the_same_time(world):
+    first, second, own = (Fake(n, gate=asyncio.Event()) for n in ("first", "second", "own"))
+    lower = Fake("copy 1", (own, first), content="1", uses=(1,))
+    upper = Fake("copy 2", (lower, second), content="2", uses=(1,))
+
+    async def conduct():
+        for op in (first, second, own):
+            await op.entered.wait()
+        for op in (first, second, own):
+            op.gate.set()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(solve(world, Fake("top", (upper,))), conduct())
+
+
 async def test_no_more_ops_work_at_once_than_allowed(world):
     active, most = 0, 0
 

@@ -115,6 +115,10 @@ class _Solve:
         fast = vertex.key.fast
         if (found := await self._find(vertex, fast)) is not None:
             return found.snapshot
+        # Everything below is wanted now, all at once: what has a record costs a look, and
+        # what has none is needed, since no record stands on a snapshot that is not there.
+        for below in vertex.inputs:
+            self.result(below)
         settled = (await self.settled(vertex)).fast
         if settled == fast:
             return await self._once(vertex, fast)
