@@ -108,6 +108,10 @@ CONFINED = {
     "write through an absolute symlink": (
         [folder("tmp"), symlink("out", "/tmp"), member("out/f", data=b"x")], "tmp/f",
     ),
+    "write through an absolute symlink in a directory": (
+        [folder("tmp"), folder("d/tmp"), symlink("d/out", "/tmp"), member("d/out/f", data=b"x")],
+        "tmp/f",
+    ),
     "write through a climbing symlink": (
         [folder("outside"), symlink("out", "../../../outside"), member("out/f", data=b"x")],
         "outside/f",
