@@ -12,7 +12,7 @@ from argosy.errors import ConfigError, NetworkError, NotFound, TLSError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.reference import Reference
-from argosy.stores.remote.hosts import Hosts, Places
+from argosy.stores.remote.hosts import Endpoint, Hosts, Places
 from tests.scripted import Reply, Scripted, Step, refusal
 from tests.stores.remote.remote_kit import REPO, blob, client, manifest_reply
 
@@ -441,3 +441,96 @@ async def test_a_proxy_is_really_gone_through():
 
 def test_a_reference_to_an_unknown_host_is_only_tried_when_used():
     assert Reference.parse("nowhere.test/x").registry == "nowhere.test"
+
+
+# --- containers' registries.conf
+
+
+def conf(tmp_path, text, name="registries.conf"):
+    file = tmp_path / name
+    file.write_text(text)
+    return Places(registries=(str(file),))
+
+
+def test_an_insecure_registry_of_containers_is_tried_by_tls_first(tmp_path):
+    places = conf(tmp_path, '[[registry]]\nlocation = "r.test:5000"\ninsecure = true\n')
+    (endpoint,) = Hosts({}, places=places).endpoints("r.test:5000")
+    assert (endpoint.url, endpoint.tls) == ("https://r.test:5000/v2", "auto")
+    assert not Hosts({}, places=places).trust(endpoint.url).verify
+    assert Hosts({}, places=places).tls("other.test") == "on"
+
+
+def test_mirrors_of_containers_come_first_and_are_never_written_to(tmp_path):
+    text = """
+    unqualified-search-registries = ["docker.io"]
+    [[registry]]
+    prefix = "docker.io"
+    location = "registry.example"
+    [[registry.mirror]]
+    location = "m1.test/hub"
+    [[registry.mirror]]
+    location = "m2.test"
+    pull-from-mirror = "digest-only"
+    insecure = true
+    """
+    hosts = Hosts({}, places=conf(tmp_path, text))
+    one, two, own = hosts.endpoints("docker.io")
+    assert (one.url, one.capabilities) == ("https://m1.test/v2/hub", {"pull", "resolve"})
+    assert (two.url, two.tls, two.capabilities) == ("https://m2.test/v2", "auto", {"pull"})
+    assert own.url == "https://registry.example/v2"
+
+
+def test_a_blocked_registry_is_refused_with_the_file(tmp_path):
+    places = conf(tmp_path, '[[registry]]\nprefix = "*.bad.test"\nblocked = true\n')
+    with pytest.raises(ConfigError) as e:
+        Hosts({}, places=places).endpoints("x.bad.test")
+    assert str(tmp_path / "registries.conf") in e.value.why
+
+
+@pytest.mark.parametrize(
+    "text", ["[[registry]]\nlocation = ", "[[registry]]\nregistry = 1\n[registry]"]
+)
+def test_a_registries_conf_that_cannot_be_read_is_named(tmp_path, text):
+    with pytest.raises(ConfigError) as e:
+        Hosts({}, places=conf(tmp_path, text)).endpoints("r.test")
+    assert "registries.conf" in e.value.summary
+
+
+def test_a_drop_in_file_replaces_an_earlier_entry(tmp_path):
+    first = conf(tmp_path, '[[registry]]\nlocation = "r.test"\ninsecure = true\n', "a")
+    later = conf(tmp_path, '[[registry]]\nlocation = "r.test"\n', "b")
+    places = Places(registries=(*first.registries, *later.registries, "/nowhere"))
+    assert Hosts({}, places=places).tls("r.test") == "on"
+
+
+def test_the_users_registries_conf_replaces_the_machines(tmp_path):
+    own = tmp_path / "containers/registries.conf"
+    own.parent.mkdir()
+    own.write_text("")
+    assert str(own) in Places.of({"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/none"}).registries
+    chosen = Places.of({"CONTAINERS_REGISTRIES_CONF": "/x", "HOME": "/none"}).registries
+    assert chosen == ("/x",)
+
+
+async def test_an_insecure_registry_without_tls_is_found_after_tls_failed():
+    class Plain(asyncio.Protocol):
+        """Answers GET; tells a TLS hello that it is none, as HTTP servers do."""
+
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            status = b"200 OK" if data.startswith(b"GET /v2/") else b"400 Bad Request"
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            if b"400" in status:
+                self.transport.close()
+
+    class Insecure(Hosts):
+        def endpoints(self, registry):
+            return [Endpoint(url=f"https://{registry}/v2", host=registry, tls="auto")]
+
+    server = await asyncio.get_running_loop().create_server(Plain, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Scripted() as nobody, client(nobody, hosts=Insecure({}, places=Places())) as c:
+        await c.registry(host).ping()
+    server.close()

@@ -155,21 +155,22 @@ class Exchange:
         return (parts.scheme, parts.netloc) == (base.scheme, base.netloc)
 
     async def _probed(self) -> str:
-        """`http` or `https`, whichever this host answers to; plain first (see hosts.py)."""
-        plain = self.endpoint.url
+        """`http` or `https`, whichever this host answers to; the endpoint's guess first."""
+        first = self.endpoint.url
+        rest = first.partition("://")[2]
+        second = f"https://{rest}" if first.startswith("http:") else f"http://{rest}"
         trouble: NetworkError | None = None
         try:
             # Servers that speak TLS tell a plain request so with 400, or hang up.
-            if await self._status(plain) != 400:
-                return plain
+            if await self._status(first) != 400:
+                return first
         except NetworkError as e:
             trouble = e
-        secure = "https" + plain.removeprefix("http")
         try:
-            await self._status(secure)
+            await self._status(second)
         except NetworkError as e:
             raise (e if trouble is None or isinstance(e, TLSError) else trouble) from e
-        return secure
+        return second
 
     async def _status(self, base: str) -> int:
         answer = await self._transport.send(Request(method="GET", url=f"{base}/"))

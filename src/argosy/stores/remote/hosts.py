@@ -1,8 +1,9 @@
 """How each registry host is reached: TLS, certificates, mirrors, proxies.
 
 Argosy reads what is already on the machine: its own `hosts.toml`, containerd's
-`certs.d/HOST/hosts.toml` (containerd docs/hosts.md), the `certs.d` directories of
-Docker, podman and containerd, and the proxy variables.
+`certs.d/HOST/hosts.toml` (containerd docs/hosts.md), else containers'
+`registries.conf`; the `certs.d` directories of Docker, podman and containerd; and the
+proxy variables.
 """
 
 import glob
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from argosy.errors import ConfigError
+from argosy.stores.remote import registries
 from argosy.stores.remote.auth import is_loopback
 from argosy.stores.remote.transport import Trust
 
@@ -48,6 +50,7 @@ class Places:
     settings: tuple[str, ...] = ()  # hosts.toml files of Argosy
     certs: tuple[str, ...] = ()  # certs.d directories
     docker_config: str = ""  # for its `proxies`
+    registries: tuple[str, ...] = ()  # containers' registries.conf and its drop-ins
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Places":
@@ -68,6 +71,7 @@ class Places:
                 "/etc/containerd/certs.d",
             ),
             docker_config=os.path.join(docker, "config.json"),
+            registries=registries.files(environ, config),
         )
 
 
@@ -101,13 +105,17 @@ class Hosts:
         self._hosts: dict[str, _Host] = {}
         self._overrides: dict[str, _Host] = {}
         self._proxies: dict[str, str] | None = None
+        self._registries: registries.RegistriesConf | None = None
+        self._insecure: set[str] = set()
 
     def endpoints(self, registry: str) -> list[Endpoint]:
         """Where to ask for this registry's content, in order; the registry itself comes last."""
-        toml = self._mirror_file(registry)
-        mirrors = list(self._mirrors(toml)) if toml else []
-        server = _text(toml, "server") if toml else ""
-        return [*mirrors, self._own(registry, server)]
+        if toml := self._mirror_file(registry):
+            return [*self._mirrors(toml), self._own(registry, _text(toml, "server"))]
+        entry = self._containers().entry(registry)
+        if entry is None:
+            return [self._own(registry, "")]
+        return [*map(self._container_mirror, entry.mirrors), self._own(entry.location, "")]
 
     def trust(self, url: str) -> Trust:
         """How a URL's host is reached. Known hosts only come from memory: no file is read twice."""
@@ -127,17 +135,34 @@ class Hosts:
             return self._tls[host]
         if (found := self._host(host).tls) is not None:
             return found
+        entry = self._containers().entry(host)
+        insecure = (entry is not None and entry.insecure) or host in self._insecure
         # Docker's rule: registries on this machine may speak plain HTTP.
-        return "auto" if is_loopback(_hostname(host)) else "on"
+        return "auto" if insecure or is_loopback(_hostname(host)) else "on"
 
     def _own(self, registry: str, server: str) -> Endpoint:
         if server:
             return self._endpoint(server, ALL, override_path=False)
         host = _HUB_ENDPOINT if registry == _HUB else registry
         tls = self.tls(host)
-        # On loopback plain HTTP is the likely case, and needs no certificates loaded.
-        scheme = "http" if tls in ("off", "auto") else "https"
-        return Endpoint(url=f"{scheme}://{host}/v2", host=host, tls=tls)
+        return Endpoint(url=f"{_scheme(host, tls)}://{host}/v2", host=host, tls=tls)
+
+    def _container_mirror(self, mirror: registries.MirrorEntry) -> Endpoint:
+        host, _, path = mirror.location.partition("/")
+        if mirror.insecure:
+            self._insecure.add(host)
+        tls = self.tls(host)
+        return Endpoint(
+            url=f"{_scheme(host, tls)}://{host}/v2" + (f"/{path}" if path else ""),
+            host=host,
+            tls=tls,
+            capabilities=frozenset({"pull"} if mirror.digests_only else {"pull", "resolve"}),
+        )
+
+    def _containers(self) -> registries.RegistriesConf:
+        if self._registries is None:
+            self._registries = registries.RegistriesConf(self.places.registries)
+        return self._registries
 
     def _mirrors(self, toml: Mapping[str, Any]) -> Iterator[Endpoint]:
         hosts = _table(toml, "host")
@@ -236,6 +261,13 @@ class Hosts:
         if not proxy or _bypassed(parts.hostname or "", parts.port, self._proxies.get("no", "")):
             return ""
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _scheme(host: str, tls: Tls) -> str:
+    # With `auto` the first guess: on loopback plain HTTP is the likely case, and needs
+    # no certificates loaded; elsewhere TLS is tried before anything goes in the clear.
+    plain = tls == "off" or (tls == "auto" and is_loopback(_hostname(host)))
+    return "http" if plain else "https"
 
 
 def _netloc(url: str) -> str:
