@@ -6,6 +6,7 @@ the same servers (`argosy serve`; with --peer-registry Debian's docker-registry)
 """
 
 import argparse
+import compileall
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import argosy
 from tests.images import LayoutWriter
 from tests.peers import DOCKER_REGISTRY_CONFIG, free_port, need, running
 
@@ -29,6 +31,9 @@ Copy = Callable[[str, str], float]
 
 def main(argv: list[str] | None = None) -> int:
     """Run all rows and write the table to bench/results/copy.md."""
+    # As installed: with its bytecode, which this environment may forbid to write.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(str(Path(argosy.__file__).parent), quiet=1)
     parser = argparse.ArgumentParser(prog="bench.copy", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(

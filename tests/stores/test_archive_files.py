@@ -235,7 +235,7 @@ async def test_old_docker_save_is_read_with_links_and_shared_layers(tmp_path: Pa
         async with source.open(view.layers[0], start=512) as body:
             assert isinstance(body, LocalFile)
             assert b"".join([p async for p in body]) == layer_tar("one")[512:]
-    assert root.media_type == media.DOCKER_MANIFEST
+    assert root.media_type == media.OCI_MANIFEST
     assert [layer.digest.hex for layer in view.layers] == [
         hashlib.sha256(layer_tar(name)).hexdigest() for name in ("one", "two", "one")
     ]
@@ -251,14 +251,14 @@ async def test_compressed_layers_in_a_docker_archive_are_named_by_what_they_are(
         view = await manifest(source, await source.resolve("app:1"))
         await copy(source, "app:1", MemoryStore(), "v1")
     assert isinstance(view, Manifest)
-    assert view.layers[1].media_type == media.DOCKER_LAYER_GZIP
+    assert view.layers[1].media_type == media.OCI_LAYER_GZIP
     assert view.layers[1].digest.hex == hashlib.sha256(packed).hexdigest()
 
 
 async def test_without_a_tag_the_only_image_is_found(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", legacy(tags=None))
     async with read_archive(str(path)) as source:
-        assert (await source.resolve("")).media_type == media.DOCKER_MANIFEST
+        assert (await source.resolve("")).media_type == media.OCI_MANIFEST
         assert [t async for t in source.tags()] == []
 
 

@@ -2,8 +2,9 @@
 
 Two forms exist. Since Docker 25 the archive is an OCI layout with a manifest.json
 beside it; before, there is only manifest.json, with a tar per layer and the config
-under any name, and a manifest is made up here. Source: moby image/tarexport and
-the Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset
+under any name, and a manifest is made up here: of OCI's types, which every registry of
+today takes, while skopeo refuses an OCI layout with Docker's. Source: moby
+image/tarexport and the Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset
 Format".
 """
 
@@ -27,7 +28,7 @@ from argosy.stores.tarball import Extent, TarMembers
 
 _CONFIG_MAX = 16 << 20  # bytes
 _HASH_PIECE = 1 << 20
-_MAGIC = {b"\x1f\x8b": media.DOCKER_LAYER_GZIP, b"\x28\xb5\x2f\xfd": media.DOCKER_LAYER_ZSTD}
+_MAGIC = {b"\x1f\x8b": media.OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": media.OCI_LAYER_ZSTD}
 _FOREIGN_MAGIC = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
@@ -94,16 +95,16 @@ class _Item:
         """The image, its manifest made up from config and layers."""
         config = self._config()
         layers = self._layers(config)
-        described = Descriptor.of(media.DOCKER_CONFIG, config)
+        described = Descriptor.of(media.OCI_CONFIG, config)
         manifest = dump(
             {
                 "schemaVersion": 2,
-                "mediaType": media.DOCKER_MANIFEST,
+                "mediaType": media.OCI_MANIFEST,
                 "config": described.to_json(),
                 "layers": [layer.to_json() for layer, _ in layers],
             }
         )
-        desc = Descriptor.of(media.DOCKER_MANIFEST, manifest)
+        desc = Descriptor.of(media.OCI_MANIFEST, manifest)
         return DockerImage(
             names=tuple(self._names()),
             manifest=desc,
@@ -153,9 +154,7 @@ class _Item:
         media_type = next((t for m, t in _MAGIC.items() if start.startswith(m)), "")
         # A plain layer's digest is its diff ID, which is checked when it is read.
         digest = _hash(self._file, extent) if media_type else diff_id
-        desc = Descriptor(
-            media_type=media_type or media.DOCKER_LAYER, digest=digest, size=extent.size
-        )
+        desc = Descriptor(media_type=media_type or media.OCI_LAYER, digest=digest, size=extent.size)
         return desc, extent
 
 
