@@ -292,6 +292,21 @@ async def test_a_dead_mirror_is_passed_over(tmp_path):
             assert await read(c.repository(REPO(home)), DESC) == DATA
 
 
+async def test_a_mirror_that_fails_is_not_waited_for_and_an_unreachable_one_rests(tmp_path):
+    events = []
+    blob_path = f"/v2/a/b/blobs/{DESC.digest}"
+    failing = [Step("GET", blob_path, refusal(503, "X"))] * 2
+    silent = [Step("GET", blob_path, Reply(hang_up=True))]
+    home_steps = [Step("GET", blob_path, Reply(200, DATA))] * 2
+    async with Scripted(failing) as one, Scripted(silent) as two, Scripted(home_steps) as home:
+        text = f'server = "{home.url}"\n[host."{one.url}"]\n[host."{two.url}"]\n'
+        hosts = Hosts({}, places=mirrored(tmp_path, home.host, text))
+        async with client(home, hosts=hosts, report=events.append) as c:
+            assert await read(c.repository(REPO(home)), DESC) == DATA
+            assert await read(c.repository(REPO(home)), DESC) == DATA
+    assert events == []
+
+
 async def test_a_mirror_without_resolve_is_asked_for_digests_only(tmp_path):
     head, get = manifest_steps()
     async with Scripted([get]) as mirror, Scripted([head]) as home:

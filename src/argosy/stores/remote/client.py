@@ -1,6 +1,7 @@
 """The way into remote registries: one Client per process owns connections, tokens and credentials."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -62,10 +63,12 @@ class Client:
             self._ways[registry] = Ways(registry, self.hosts.endpoints, self._exchange)
         return self._ways[registry]
 
-    def _exchange(self, registry: str, endpoint: Endpoint) -> Exchange:
-        # A mirror is never sent the credentials of what it mirrors.
-        grants = Grants(self._transport, self.credentials, self.settings, registry)
-        return Exchange(self._transport, endpoint, grants, self.settings, self._report)
+    def _exchange(self, host: str, endpoint: Endpoint, mirror: bool) -> Exchange:
+        # A mirror is never sent the credentials of what it mirrors, and never waited
+        # for: the registry itself is the next try.
+        settings = replace(self.settings, retries=0) if mirror else self.settings
+        grants = Grants(self._transport, self.credentials, settings, host)
+        return Exchange(self._transport, endpoint, grants, settings, self._report)
 
 
 class RemoteRegistry:

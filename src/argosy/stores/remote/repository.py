@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from argosy.content.store import Body, Source
 from argosy.content.verify import verified
 from argosy.errors import (
-    ArgosyError,
     DigestMismatch,
     InvalidDigest,
     NetworkError,
@@ -63,14 +62,9 @@ class RemoteRepository:
     async def resolve(self, ref: str) -> Descriptor:
         """The manifest a tag or digest stands for, by HEAD; by GET where HEAD tells too little."""
         what = f"pull manifest {ref} of {self.locator}"
-        error: ArgosyError | None = None
-        for way in await self._ways.reading(resolve=":" not in ref):
-            try:
-                return await self._resolve_at(way, ref, what)
-            except (NotFound, NetworkError, RegistryError) as e:
-                error = e
-        assert error is not None
-        raise error
+        return await self._ways.first(
+            lambda way: self._resolve_at(way, ref, what), resolve=":" not in ref
+        )
 
     async def resolve_here(self, ref: str) -> Descriptor:
         """As `resolve`, but never answered by a mirror: a stale one must not stop a push."""
@@ -142,30 +136,24 @@ class RemoteRepository:
         if (known := self._manifests.get(desc.digest)) is not None:
             return known
         what = f"pull manifest {desc.digest} of {self.locator}"
-        error: ArgosyError | None = None
-        for way in await self._ways.reading(resolve=False):
-            try:
-                await self._fetch(way, desc.digest, what)
-                return self._manifests[desc.digest]
-            except (NotFound, NetworkError, RegistryError, DigestMismatch) as e:
-                error = e
-        assert error is not None
-        raise error
+
+        async def fetched(way: Exchange) -> bytes:
+            await self._fetch(way, desc.digest, what)
+            return self._manifests[desc.digest]
+
+        return await self._ways.first(fetched)
 
     async def open_blob(self, digest: Digest, start: int) -> Answer:
         """The answer to a GET of a blob from an offset, from the first way that has it."""
         what = f"pull blob {digest} of {self.locator}"
         headers = {"Range": f"bytes={start}-"} if start else {}
-        error: ArgosyError | None = None
-        for way in await self._ways.reading(resolve=False):
+
+        async def asked(way: Exchange) -> Answer:
             url = await way.url(f"{self.name}/blobs/{digest}")
-            try:
-                request = Request(method="GET", url=url, headers=headers)
-                return await way.ask(request, what, self._pull, (200, 206))
-            except (NotFound, NetworkError, RegistryError) as e:
-                error = e
-        assert error is not None
-        raise error
+            request = Request(method="GET", url=url, headers=headers)
+            return await way.ask(request, what, self._pull, (200, 206))
+
+        return await self._ways.first(asked)
 
     async def put(self, desc: Descriptor, body: Body) -> None:
         """Keep the bytes; atomic at the registry, verified here and there."""
