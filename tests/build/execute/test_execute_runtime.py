@@ -1,17 +1,21 @@
 """RUN steps in real containers: what they see, what they leave, how they end."""
 
 import asyncio
+import glob
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 
+from argosy.build.execute import cgroups
 from argosy.build.execute import choice as choice_module
+from argosy.build.execute import runtime as runtime_module
 from argosy.build.execute.accounts import account
 from argosy.build.execute.choice import choose
 from argosy.build.execute.elf import exit_program
@@ -253,7 +257,12 @@ def living(marker: str) -> list[int]:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.5])
-async def test_cancelling_kills_everything_in_the_container(execute, root, after):
+async def test_cancelling_kills_everything_in_the_container(execute, root, after, monkeypatch):
+    ids = []
+    real = runtime_module.secrets.token_hex
+    monkeypatch.setattr(
+        runtime_module.secrets, "token_hex", lambda n: ids.append(real(n)) or ids[-1]
+    )
     marker = f"MARK=argosy-{os.getpid()}-{after}"
     script = "sleep 1000 & sleep 1000 & (sleep 1000; true) & sleep 1000"
     await run(execute, root, "true")  # the runtime is chosen
@@ -268,6 +277,33 @@ async def test_cancelling_kills_everything_in_the_container(execute, root, after
     while living(marker) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert living(marker) == []
+    left = [group for i in ids for group in glob.glob(f"/sys/fs/cgroup/**/argosy-{i}")]
+    assert left == []
+
+
+def test_a_cgroup_is_cleared_of_its_processes_and_removed():
+    top = next(
+        (
+            t
+            for t in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
+            if os.path.exists(f"{t}/cgroup.procs")
+        ),
+        "",
+    )
+    if not top:
+        pytest.skip("no cgroup tree here")
+    name = f"test-{os.getpid()}"
+    group = f"{top}/argosy-{name}"
+    os.mkdir(group)
+    process = subprocess.Popen(["sleep", "1000"])
+    with open(f"{group}/cgroup.procs", "w") as file:
+        file.write(str(process.pid))
+    reaper = threading.Thread(target=process.wait)
+    reaper.start()
+    cgroups.clear(name)
+    reaper.join(5)
+    assert process.returncode == -signal.SIGKILL
+    assert not os.path.exists(group)
 
 
 async def test_steps_run_side_by_side(execute, root):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from argosy.build.execute.accounts import account
+from argosy.build.execute.cgroups import clear
 from argosy.build.execute.emulation import Emulation, emulation
 from argosy.build.execute.spec import Place, hosts_file, resolv_file, runtime_config, targets
 from argosy.build.execute.stubs import Stubs
@@ -147,6 +148,7 @@ class _Container:
 
     def _delete(self) -> None:
         subprocess.run(self._deletion(), capture_output=True, check=False)
+        clear(self._id)  # a runtime killed early on knows nothing of what it began
 
     def remove(self) -> None:
         """Take away the bundle and the mount points (blocking)."""
@@ -234,6 +236,7 @@ def discard(session: str) -> None:
             with open(os.path.join(session, name, "ends-with"), encoding="utf-8") as file:
                 command = json.load(file)
             subprocess.run(command, capture_output=True, check=False)
+            clear(name)
     remove_tree(session)
 
 

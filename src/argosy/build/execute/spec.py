@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.build.execute.accounts import Account
+from argosy.build.execute.cgroups import cgroup_of
 from argosy.build.execute.seccomp import profile
 from argosy.build.graph import Mount, Process
 from argosy.model.platform import Platform
@@ -168,7 +169,7 @@ def _linux(process: Process, place: Place) -> dict[str, Any]:
     nodes = ({"type": kind, "access": "m", "allow": True} for kind in ("c", "b"))
     return {
         "namespaces": namespaces,
-        "cgroupsPath": f"/argosy-{place.id}",
+        "cgroupsPath": f"/{cgroup_of(place.id)}",
         "resources": {"devices": [everything, *nodes]},
         "seccomp": profile(Platform.host().architecture),
         "maskedPaths": list(_MASKED),
