@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 import uvloop
 
@@ -109,7 +110,7 @@ class Raw:
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         self._seen = b""
 
-    def __enter__(self) -> "Raw":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:

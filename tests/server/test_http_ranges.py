@@ -31,7 +31,10 @@ def test_a_range_field_is_read(header, expected):
     assert parse_range(header, 10) == expected
 
 
-@pytest.mark.parametrize(("header", "size"), [("bytes=10-", 10), ("bytes=99-100", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-1", 0)])
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [("bytes=10-", 10), ("bytes=99-100", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-1", 0)],
+)
 def test_a_range_outside_is_not_satisfiable_and_names_the_size(header, size):
     with pytest.raises(RangeNotSatisfiable) as outside:
         parse_range(header, size)
