@@ -25,7 +25,7 @@ test: $(STAMP) ## the whole suite, against real peers
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing > /dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
 	$(PYTEST) -n 2 --dist loadgroup
 
 check: $(STAMP) ## the quick gate: format, lint, types, imports, fast tests
