@@ -36,6 +36,7 @@ async def move(session: Session, what: Transfer) -> Descriptor:
             store,
             name,
             jobs=session.settings.jobs,
+            verify_timeout=session.settings.verify_timeout,
             referrers=what.referrers and not what.destination.startswith("docker-archive:"),
             report=session.report,
         )
