@@ -13,12 +13,15 @@ from sqlalchemy import Connection, select
 from argosy.catalog import rows, schema
 from argosy.catalog.catalog import Catalog, RepositoryUnknown, fallback_tag, open_catalog
 from argosy.catalog.database import Database, open_database
+from argosy.catalog.hosted import HostedRepository
 from argosy.catalog.manifests import Incoming
+from argosy.catalog.rows import ReferrersQuery
 from argosy.errors import NotFound, RegistryError, StorageError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import dump
+from argosy.stores.blobs import BlobStore
 
 NAME = "some/app"
 
@@ -139,6 +142,43 @@ async def test_a_tag_on_nothing_is_refused(catalog: Catalog) -> None:
     with pytest.raises(NotFound):
         await catalog.tag(NAME, Digest.of(b"x"), "v1")
     assert await catalog.tags(NAME, "", 10) == []
+
+
+async def test_referrers_are_read_only_until_there_is_enough_text(catalog: Catalog) -> None:
+    subject = Descriptor.of(media.OCI_MANIFEST, b"subject")
+    pushed = [
+        (await push(catalog, subject=subject.to_json(), annotations={"n": str(n), "pad": "x" * 99}))
+        for n in range(9)
+    ]
+    every = sorted(new.digest for new in pushed)
+    # The fallback tag lists them too, also those behind the cut: they are not to be skipped.
+    listed = [Descriptor.of(media.OCI_MANIFEST, new.body).to_json() for new in pushed]
+    old = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": listed}
+    tag = fallback_tag(subject.digest)
+    await catalog.put_manifest(NAME, Incoming.parse(dump(old), media.OCI_INDEX), [tag])
+    found: list[str] = []
+    while True:
+        query = ReferrersQuery(
+            subject=subject.digest, last=found[-1] if found else "", most_text=250
+        )
+        page = await catalog.referrers(NAME, query)
+        assert len(page) <= 3
+        if not page:
+            break
+        found += [d.digest for d in page]
+    assert found == every
+
+
+async def test_a_hosted_repository_lists_referrers_past_a_short_page(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    subject = Descriptor.of(media.OCI_MANIFEST, b"subject")
+    for n in range(5):
+        await push(
+            catalog, subject=subject.to_json(), annotations={"n": str(n), "pad": "x" * 2_000_000}
+        )
+    hosted = HostedRepository(catalog, BlobStore(str(tmp_path)), NAME)
+    assert len(await hosted.referrers(subject.digest)) == 5
 
 
 async def test_a_subject_is_no_child_and_may_go(catalog: Catalog) -> None:

@@ -103,14 +103,15 @@ class Catalog:
         that are not here, or are of another size.
         """
 
-        def put(conn: Connection) -> None:
+        def put(conn: Connection) -> list[str]:
             repository = rows.make_repository(conn, name)
             _refuse_gaps(name, *rows.missing(conn, repository, new.children))
-            rows.put_manifest(conn, repository, new)
+            retyped = rows.put_manifest(conn, repository, new)
             rows.set_tags(conn, repository, tags, new.digest)
+            return retyped
 
-        await self._db.write(put)
-        self._forget(name, [new.digest, *tags])
+        retyped = await self._db.write(put)
+        self._forget(name, [new.digest, *tags, *retyped])
 
     async def tag(self, name: str, digest: Digest, tag: str) -> None:
         """Point a tag at a manifest that is here; NotFound if it is not."""
@@ -158,13 +159,16 @@ class Catalog:
         return await self._db.read(lambda conn: rows.repositories_page(conn, last, count))
 
     async def referrers(self, name: str, query: ReferrersQuery) -> list[Descriptor]:
-        """The manifests about a subject, by digest; none if nobody knows the subject."""
+        """The next manifests about a subject, by digest; none if there are no more."""
 
         def find(conn: Connection) -> list[Descriptor]:
             if (repository := rows.repository(conn, name)) is None:
                 return []
-            listed = rows.referrers(conn, repository, query)
-            return _merged(listed, _from_fallback_tag(conn, repository, name, query), query.count)
+            listed, cut = rows.referrers(conn, repository, query)
+            older = _from_fallback_tag(conn, repository, name, query)
+            if cut:  # what follows the cut has not been read: it must not be skipped
+                older = [d for d in older if d.digest < listed[-1].digest]
+            return _merged(listed, older, query.count)
 
         return await self._db.read(find)
 
@@ -236,13 +240,11 @@ def _from_fallback_tag(
     except (ManifestInvalid, InvalidDigest):  # it was checked on its way in
         return []
     listed = view.manifests if isinstance(view, Index) else ()
-    return [
-        d
-        for d in listed
-        if d.digest > query.last
-        and query.artifact_type in ("", d.artifact_type)
-        and rows.has_manifest(conn, repository, d.digest)
+    asked = [
+        d for d in listed if d.digest > query.last and query.artifact_type in ("", d.artifact_type)
     ]
+    here = rows.manifest_sizes(conn, repository, [d.digest for d in asked])
+    return [d for d in asked if d.digest in here]
 
 
 def _merged(

@@ -102,7 +102,7 @@ class HostedRepository:
                 ReferrersQuery(subject=digest, artifact_type=artifact_type, last=last, count=_PAGE),
             )
             found += page
-            if len(page) < _PAGE:
+            if not page:  # fewer than asked for do not mean that there are no more
                 return found
 
     async def delete(self, ref: str) -> None:

@@ -76,14 +76,14 @@ def manifest(conn: Connection, name: str, ref: str) -> StoredManifest | None:
 
 def has_manifest(conn: Connection, repository_id: int, digest: Digest) -> bool:
     """Whether the repository has the manifest."""
-    return bool(_present(conn, t.manifests, repository_id, [digest]))
+    return bool(manifest_sizes(conn, repository_id, [digest]))
 
 
 def missing(
     conn: Connection, repository_id: int, children: Sequence[Descriptor]
 ) -> tuple[list[Descriptor], list[tuple[Descriptor, int]]]:
     """Which children the repository lacks, and which blobs have another size than they claim."""
-    manifests = _present(conn, t.manifests, repository_id, [c.digest for c in children])
+    manifests = manifest_sizes(conn, repository_id, [c.digest for c in children])
     sizes = _blob_sizes(conn, repository_id, [c.digest for c in children])
     lacking, wrong = [], []
     for child in children:
@@ -97,11 +97,13 @@ def missing(
     return lacking, wrong
 
 
-def _present(
-    conn: Connection, table: Any, repository_id: int, digests: Sequence[Digest]
+def manifest_sizes(
+    conn: Connection, repository_id: int, digests: Sequence[Digest]
 ) -> dict[str, int]:
-    found = select(table.c.digest, table.c.size).where(table.c.repository_id == repository_id)
-    return _in_batches(conn, found, table.c.digest, digests)
+    """The sizes of those of the manifests that the repository has."""
+    m = t.manifests
+    found = select(m.c.digest, m.c.size).where(m.c.repository_id == repository_id)
+    return _in_batches(conn, found, m.c.digest, digests)
 
 
 def _blob_sizes(conn: Connection, repository_id: int, digests: Sequence[Digest]) -> dict[str, int]:
@@ -124,8 +126,8 @@ def _parts(items: Sequence[Digest], size: int) -> Iterator[Sequence[Digest]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> None:
-    """Keep a manifest whose children are known to be here."""
+def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[str]:
+    """Keep a manifest whose children are known to be here; the tags whose media type this changes."""
     row = {
         "repository_id": repository_id,
         "digest": new.digest,
@@ -137,9 +139,20 @@ def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> None:
         "annotations": dict(new.annotations),
         "pushed_at": t.now(),
     }
+    retyped = _retyped(conn, repository_id, new)
     upsert(conn, t.manifests, [row], update=["media_type", "pushed_at"])
     pairs = {"repository_id": repository_id, "parent": new.digest}
     upsert(conn, t.manifest_children, [{**pairs, "child": c.digest} for c in new.children])
+    return retyped
+
+
+def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str]:
+    """The tags on a manifest that was pushed before, as another media type (it names none itself)."""
+    tags, m = t.tags, t.manifests
+    same = (tags.c.repository_id == m.c.repository_id) & (tags.c.digest == m.c.digest)
+    found = select(tags.c.name).join(m, same)
+    found = found.where(m.c.repository_id == repository_id, m.c.digest == new.digest)
+    return list(conn.execute(found.where(m.c.media_type != new.media_type)).scalars())
 
 
 def delete_manifest(conn: Connection, repository_id: int, digest: Digest) -> list[str]:
@@ -212,16 +225,23 @@ def repositories_page(conn: Connection, last: str, count: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrersQuery:
-    """Which referrers to list: about `subject`, after `last`, at most `count` (+1 to see if more)."""
+    """Which referrers to list: about `subject`, after `last`, at most `count` (+1 to see if more).
+
+    No more are read once there are two and their annotations exceed `most_text`
+    characters: so fewer than `count` do not mean that there are no more, none does.
+    """
 
     subject: Digest
     artifact_type: str = ""
     last: str = ""
     count: int = 1000
+    most_text: int = 3 << 20
 
 
-def referrers(conn: Connection, repository_id: int, query: ReferrersQuery) -> list[Descriptor]:
-    """The manifests whose subject it is, by digest, as a referrers list shows them."""
+def referrers(
+    conn: Connection, repository_id: int, query: ReferrersQuery
+) -> tuple[list[Descriptor], bool]:
+    """The manifests whose subject it is, by digest; and whether `most_text` cut the list short."""
     m = t.manifests
     found = select(m.c.media_type, m.c.digest, m.c.size, m.c.artifact_type, m.c.annotations).where(
         m.c.repository_id == repository_id,
@@ -230,8 +250,15 @@ def referrers(conn: Connection, repository_id: int, query: ReferrersQuery) -> li
     )
     if query.artifact_type:
         found = found.where(m.c.artifact_type == query.artifact_type)
-    rows = conn.execute(found.order_by(m.c.digest).limit(query.count)).mappings()
-    return [_referrer(row) for row in rows]
+    # Row by row, and only so many: each may carry megabytes of annotations.
+    text, listed = 0, []
+    with conn.execute(found.order_by(m.c.digest).limit(query.count)) as rows:
+        for row in rows.mappings():
+            listed.append(_referrer(row))
+            text += sum(len(key) + len(value) for key, value in row["annotations"].items())
+            if text > query.most_text and len(listed) > 1:
+                return listed, len(listed) < query.count
+    return listed, False
 
 
 def _referrer(row: RowMapping) -> Descriptor:
