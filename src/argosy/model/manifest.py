@@ -89,7 +89,8 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        # As bytes, json would also take UTF-16 and a byte order mark: nobody else does (RFC 8259 §8.1).
+        value = json.loads(body.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as e:
         raise ManifestInvalid("the manifest is not valid JSON", why=str(e)) from e
     if not isinstance(value, dict):
@@ -99,6 +100,10 @@ def _object(body: bytes) -> dict[str, Any]:
             f"schemaVersion must be 2, not {value.get('schemaVersion')!r}", why=_why_unknown(value)
         )
     return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _why_unknown(value: dict[str, Any]) -> str:
