@@ -90,7 +90,10 @@ class Upload:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Hold the upload for one request; UploadBusy when another one keeps it too long."""
+        """Hold the upload for one request; UploadBusy when another one keeps it too long.
+
+        NotFound if that other one has committed or cancelled it meanwhile.
+        """
         try:
             await asyncio.wait_for(self._lock.acquire(), PATIENCE)
         except TimeoutError as e:
@@ -99,6 +102,8 @@ class Upload:
                 remedy="send the parts of a blob one after the other",
             ) from e
         try:
+            if self._store._open.get(self.id) is not self:  # noqa: SLF001 - its other half
+                raise _unknown_upload(self.id)
             yield
         finally:
             self.touched = time.monotonic()
@@ -287,7 +292,7 @@ class BlobStore:
             # While the thread looked, another request may have found it too: there is one of it.
             found = found and self._open.setdefault(id, found)
         if found is None or not found._path.endswith(_owner_suffix(owner)):  # noqa: SLF001
-            raise NotFound(f"no upload {id!r}", why="it was never begun, or has ended or expired")
+            raise _unknown_upload(id)
         return found
 
     def _find(self, owner: str, name: str) -> Upload | None:
@@ -323,6 +328,11 @@ class BlobStore:
 
     def _upload_path(self, name: str, algorithm: str, owner: str) -> str:
         return f"{self._uploads}/{name}.{algorithm}{_owner_suffix(owner)}"
+
+
+def _unknown_upload(id: str) -> NotFound:  # noqa: A002
+    """The error of asking for an upload that is not, or is no more, under way."""
+    return NotFound(f"no upload {id!r}", why="it was never begun, or has ended or expired")
 
 
 def _owner_suffix(owner: str) -> str:

@@ -5,6 +5,7 @@ a bounded number of them, and are answered in order.
 """
 
 import logging
+import re
 import time
 from collections.abc import AsyncIterable
 from typing import Final
@@ -20,6 +21,7 @@ log = logging.getLogger("argosy.server.http")
 
 _CLOSE: Final = b"Connection: close\r\n\r\n"
 _KEEP_1_0: Final = b"Connection: keep-alive\r\n\r\n"
+_BLANK_LINES: Final = re.compile(rb"(?:\r\n)*+")
 _CLIENT_GONE: Final = 499  # nginx' number for the log; nobody is there to get it
 
 
@@ -75,8 +77,9 @@ class Session:
     def _complete(self) -> bool:
         """Whether there is something to decide: a whole head, or what cannot become one."""
         wire = self.wire
-        while wire.pending.startswith(b"\r\n"):  # RFC 9112 §2.2: before a request line, ignore it
-            wire.pending = wire.pending[2:]
+        if wire.pending.startswith(b"\r\n"):  # RFC 9112 §2.2: before a request line, ignore it
+            # All at once: who sends nothing else must not be copied line by line.
+            wire.pending = wire.pending[_BLANK_LINES.match(wire.pending).end() :]  # type: ignore[union-attr]  # it matches anything
         pending = wire.pending
         if not pending or pending == b"\r":
             return False

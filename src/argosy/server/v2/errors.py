@@ -19,6 +19,7 @@ from argosy.errors import (
     RegistryError,
     SizeMismatch,
 )
+from argosy.server.http.heads import BadRequest
 from argosy.server.http.messages import BodyTooLarge, ClientGone, Response
 from argosy.stores.blobs import UploadBusy
 
@@ -38,6 +39,7 @@ _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (UploadBusy, 429, "TOOMANYREQUESTS"),
     (NoSpace, 507, "NO_SPACE"),
     (ClientGone, 400, "BLOB_UPLOAD_INVALID"),
+    (BadRequest, 400, "BLOB_UPLOAD_INVALID"),  # a body in chunks whose framing is broken
 )
 
 

@@ -18,8 +18,8 @@ from argosy.server.http.messages import Request, Response
 from argosy.server.v2.conditions import matches, not_modified
 from argosy.server.v2.errors import VERSION, Problem
 
-MOST_TAGS: Final = 100
-"""Tags one push may set; the spec asks for at least ten."""
+MOST_TAGS: Final = 64
+"""Tags one push may set: each is a header of the answer, and some clients read 100 headers at most."""
 
 _THREAD_FROM: Final = 64 << 10  # a longer manifest is parsed off the loop
 

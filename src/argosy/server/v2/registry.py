@@ -17,7 +17,7 @@ from argosy.server.v2.errors import JSON, VERSION, Problem, answer
 from argosy.server.v2.manifests import Manifests
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
-from argosy.stores.blobs import BlobStore
+from argosy.stores.blobs import BlobStore, UploadBusy
 
 log = logging.getLogger("argosy.server.v2")
 
@@ -69,7 +69,7 @@ class Registry:
             },
             "uploads": {"POST": lambda name, _, request: uploads.begin(name, request)},
             "upload": {
-                "GET": lambda name, ref, _: uploads.status(name, ref),
+                **_reading(lambda name, ref, _: uploads.status(name, ref)),
                 "PATCH": uploads.append,
                 "PUT": uploads.finish,
                 "DELETE": lambda name, ref, _: uploads.cancel(name, ref),
@@ -88,7 +88,7 @@ class Registry:
         try:
             return await self._endpoint(where, request)(where.name, where.ref, request)
         except ArgosyError as e:
-            if isinstance(e, StorageError):
+            if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
                 self.storage_errors += 1
                 log.error("%s %s: %s: %s", request.method, request.target, e.summary, e.why)  # noqa: TRY400
             return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
