@@ -548,12 +548,35 @@ async def test_a_mount_asks_for_both_scopes():
     assert asked.query["scope"] == ["repository:a/b:pull,push", "repository:c/d:pull"]
 
 
-async def test_nothing_is_mounted_from_elsewhere_or_from_itself():
-    async with Scripted() as registry, Scripted() as other, client(registry) as c:
+ANYWHERE = f"{UPLOADS}?mount={DESC.digest}"
+
+
+async def test_what_the_registry_has_in_any_repository_moves_no_bytes():
+    async with Scripted([Step("POST", ANYWHERE, Reply(201))]) as registry, client(registry) as c:
+        assert await c.repository(REPO(registry)).mount(DESC, MemoryStore())
+
+
+async def test_a_registry_without_anonymous_mounts_opens_the_upload_that_is_used():
+    steps = [Step("POST", ANYWHERE, BEGUN), Step("PATCH", HERE, NEXT), Step("PUT", COMMIT, DONE)]
+    async with Scripted(steps) as registry, client(registry) as c:
+        repository = c.repository(REPO(registry))
+        assert not await repository.mount(DESC, MemoryStore())
+        await repository.put(DESC, BytesBody(DATA))
+
+
+async def test_a_refused_anonymous_mount_is_not_asked_for_again():
+    steps = [Step("POST", ANYWHERE, refusal(400, "UNSUPPORTED"))]
+    async with Scripted(steps) as registry, client(registry) as c:
+        repository = c.repository(REPO(registry))
+        assert not await repository.mount(DESC, MemoryStore())
+        assert not await repository.mount(DESC, MemoryStore())
+
+
+async def test_nothing_is_mounted_from_itself():
+    async with Scripted() as registry, client(registry) as c:
         here = c.repository(REPO(registry))
-        assert not await here.mount(DESC, c.repository(REPO(other)))
         assert not await here.mount(DESC, c.repository(REPO(registry)))
-        assert not await here.mount(DESC, MemoryStore())
+        assert not await here.mount(DESC, here)
 
 
 IMAGE = Descriptor.of(media.OCI_MANIFEST, b"subject")

@@ -57,6 +57,7 @@ class RemoteRepository:
         self._delete = (repository_scope(self.name, "pull", "push", "delete"),)
         self._manifests: OrderedDict[Digest, bytes] = OrderedDict()
         self._open_uploads: dict[Digest, str] = {}
+        self._mounts_anonymously = True
         self._subjects = Subjects(self, ways, self.name, self._put_manifest)
 
     async def resolve(self, ref: str) -> Descriptor:
@@ -191,19 +192,24 @@ class RemoteRepository:
         await self._put_manifest(desc, data, ref)
 
     async def mount(self, desc: Descriptor, source: Source) -> bool:
-        """Take a blob from a sibling repository of this registry; False if that is not to be had."""
-        if not isinstance(source, RemoteRepository) or source.name == self.name:
-            return False
-        if source.reference.registry != self.reference.registry:
+        """Take a blob from a sibling repository, or from wherever the registry has it; False if it will not.
+
+        Without a sibling the mount is anonymous (no `from`): who cannot do that opens an
+        upload all the same, which `put` then uses, so that asking costs nothing.
+        """
+        sibling = _sibling(self, source)
+        if source is self or sibling == self.name or not (sibling or self._mounts_anonymously):
             return False
         home = await self._ways.home()
-        url = await home.url(f"{self.name}/blobs/uploads/?mount={desc.digest}&from={source.name}")
-        scopes = (*self._push, *source._pull)  # noqa: SLF001 - one class
+        query = f"mount={desc.digest}" + (f"&from={sibling}" if sibling else "")
+        request = Request(method="POST", url=await home.url(f"{self.name}/blobs/uploads/?{query}"))
+        scopes: tuple[str, ...] = self._push
+        if sibling and isinstance(source, RemoteRepository):
+            scopes = (*scopes, *source._pull)  # noqa: SLF001 - one class
         try:
-            request = Request(method="POST", url=url)
-            what = f"mount {desc.digest}"
-            answer = await home.ask(request, what, scopes, (201, 202))
+            answer = await home.ask(request, f"mount {desc.digest}", scopes, (201, 202))
         except (RegistryError, NotFound):
+            self._mounts_anonymously = self._mounts_anonymously and bool(sibling)
             return False  # it is only a short cut: the bytes go the long way
         await answer.read()
         if answer.status == 201:
@@ -355,3 +361,10 @@ def _no_tag_delete(e: RegistryError) -> RegistryError:
 
 async def _piece(body: bytes) -> AsyncIterator[bytes]:
     yield body
+
+
+def _sibling(here: RemoteRepository, source: Source) -> str:
+    """The name of the source, if it is a repository of the same registry; else nothing."""
+    if not isinstance(source, RemoteRepository):
+        return ""
+    return source.name if source.reference.registry == here.reference.registry else ""
