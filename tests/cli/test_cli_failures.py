@@ -68,6 +68,15 @@ def test_as_json_the_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[s
     assert told["evidence"]["available"] == ["linux/amd64", "linux/arm64"]
 
 
+def test_escape_sequences_of_others_are_shown_and_not_obeyed() -> None:
+    error = errors.NotFound("\x1b[2J", why="\x1b]0;title\x07\nargosy: done\r", remedy="\u202edo")
+    told = words(error)
+    assert told.isascii()
+    assert told.replace("\n", "").isprintable()
+    assert "\\x1b[2J" in told
+    assert "\n             argosy: done" in told
+
+
 def test_a_group_of_errors_is_told_as_its_first() -> None:
     missing = errors.NotFound("x")
     group = BaseExceptionGroup("g", [ExceptionGroup("h", [missing, ValueError()])])

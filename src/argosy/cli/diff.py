@@ -45,7 +45,9 @@ async def run(args: argparse.Namespace) -> int:
 
         print_json(found.to_json())
     elif not args.quiet:
-        print("\n".join(lines(args.before, args.after, found)))
+        from argosy.cli.terminal.visible import visible
+
+        print(visible("\n".join(lines(args.before, args.after, found))))
     return 0 if found.is_same else DIFFERENT
 
 

@@ -91,7 +91,9 @@ async def _shown(args: argparse.Namespace, found: "Found") -> None:
 
         print_json(as_json(args.image, seen))
     else:
-        print("\n".join(_lines(args.image, seen)))
+        from argosy.cli.terminal.visible import visible
+
+        print(visible("\n".join(_lines(args.image, seen))))
 
 
 def as_json(name: str, seen: "Picture") -> dict[str, Any]:

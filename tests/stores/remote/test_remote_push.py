@@ -656,7 +656,7 @@ async def test_without_the_api_referrers_are_read_from_the_fallback_tag():
 
 async def test_referrers_are_filtered_here_when_the_registry_did_not():
     one = Descriptor.of(media.OCI_MANIFEST, b"1", artifact_type="x/y")
-    two = Descriptor.of(media.OCI_MANIFEST, b"2", artifact_type="z")
+    two = Descriptor.of(media.OCI_MANIFEST, b"2", artifact_type="z/z+json")
     page = Reply(
         200,
         an_index(one)[1],
@@ -664,11 +664,11 @@ async def test_referrers_are_filtered_here_when_the_registry_did_not():
     )
     last = Reply(200, an_index(two)[1], {"Content-Type": media.OCI_INDEX})
     steps = [
-        Step("GET", f"{REFERRERS}?artifactType=z", page),
+        Step("GET", f"{REFERRERS}?artifactType=z%2Fz%2Bjson", page),
         Step("GET", f"{REFERRERS}?p=2", last),
     ]
     async with Scripted(steps) as registry, client(registry) as c:
-        assert await c.repository(REPO(registry)).referrers(IMAGE.digest, "z") == [two]
+        assert await c.repository(REPO(registry)).referrers(IMAGE.digest, "z/z+json") == [two]
 
 
 async def test_a_tag_the_registry_cannot_delete_is_not_deleted_by_digest():

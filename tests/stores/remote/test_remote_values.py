@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from argosy.errors import NetworkError
 from argosy.model.digest import Digest
 from argosy.settings import Settings
+from argosy.stores.remote.auth import is_loopback, quoted
 from argosy.stores.remote.errors import Said, parse_said
 from argosy.stores.remote.failures import bare, check_url
 from argosy.stores.remote.links import names, next_link
@@ -156,3 +157,32 @@ def test_urls_are_shown_without_secrets():
 
 def test_the_fallback_tag_of_a_long_digest_is_cut():
     assert fallback_tag(Digest.of(b"", "sha512")) == "sha512-" + Digest.of(b"", "sha512").hex[:64]
+
+
+@pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_this_machine_is_known_by_its_names(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.evil.example", "127.0.0.1.evil.example", "127.1", "127.", "localhost.evil", ""]
+)
+def test_a_name_that_looks_like_this_machine_is_somewhere_else(host):
+    assert not is_loopback(host)
+
+
+def test_credentials_that_a_server_echoes_are_not_shown():
+    error = {
+        "code": "X",
+        "message": "got Bearer abc.def-123 ok",
+        "detail": [{"h": "basic YTpiYw=="}],
+    }
+    said = parse_said(json.dumps({"errors": [error]}).encode())
+    assert said == Said("X", "got Bearer *** ok", [{"h": "basic ***"}])
+    assert quoted("Basic auth is off") == "Basic auth is off"
+    assert len(quoted("x" * 100_000)) < 10_000
+
+
+def test_names_that_would_forge_lines_or_steer_a_terminal_are_left_out():
+    tags = ["ok", "a\nb", "\x1b[2J", "", "a b", "v1.2_3-x", "\u202e"]
+    assert names({"tags": tags}, "tags") == ["ok", "v1.2_3-x"]

@@ -8,6 +8,7 @@ result or nothing.
 import json
 import sys
 
+from argosy.cli.terminal.visible import visible
 from argosy.concurrency import first_error
 from argosy.errors import ArgosyError, DockerfileError, StepFailed, StorageError
 
@@ -51,7 +52,7 @@ def words(error: ArgosyError) -> str:
         from argosy.build.dockerfile.render import render
 
         return f"argosy: {render(error)}"
-    lines = [f"argosy: error: {error.summary}"]
+    lines = [f"argosy: error: {visible(error.summary)}"]
     if isinstance(error, StepFailed):
         lines += [f"{_INDENT} | {line}" for line in error.output.rstrip("\n").splitlines()]
     if error.why:
@@ -62,4 +63,4 @@ def words(error: ArgosyError) -> str:
 
 
 def _continued(text: str) -> str:
-    return f"\n{_INDENT}      ".join(text.splitlines())
+    return f"\n{_INDENT}      ".join(visible(text).splitlines())

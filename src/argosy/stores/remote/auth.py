@@ -26,6 +26,9 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's word for a ba
 _WORD = re.compile(_TOKEN)
 _PARAM = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}[^\s,]*))')
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|$))")
+_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
+_SECRET = re.compile(r"\b(Bearer|Basic)[ \t]+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
+_LONGEST_WORDS = 4096
 _SPACE = re.compile(r"[\s,]*")
 
 
@@ -320,16 +323,26 @@ def _realm(challenge: Challenge, *, secure: bool) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name stands for this machine by its mere form."""
-    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+    # Not just what begins with `127.`: that may be a name in somebody's domain.
+    return (
+        host in ("localhost", "::1")
+        or host.endswith(".localhost")
+        or _LOOPBACK.fullmatch(host) is not None
+    )
+
+
+def quoted(text: str) -> str:
+    """What a server said, fit for an error message: some echo the Authorization they were sent."""
+    return _SECRET.sub(r"\1 ***", text[:_LONGEST_WORDS])
 
 
 def _said(body: bytes) -> str:
     value = _object(body)
     errors = value.get("errors")
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        return f"{errors[0].get('code', '')}: {errors[0].get('message', '')}".strip(": ")
+        return quoted(f"{errors[0].get('code', '')}: {errors[0].get('message', '')}".strip(": "))
     words = [value.get(k) for k in ("details", "error_description", "message", "error")]
-    return next((w for w in words if isinstance(w, str) and w), "")
+    return quoted(next((w for w in words if isinstance(w, str) and w), ""))
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from argosy.errors import (
     RegistryUnavailable,
     Unauthorized,
 )
+from argosy.stores.remote.auth import quoted
 from argosy.stores.remote.failures import bare
 from argosy.stores.remote.transport import Answer
 
@@ -53,10 +54,20 @@ def parse_said(body: bytes) -> Said:
         errors = json.loads(body).get("errors")
         first = errors[0]
         return Said(
-            str(first.get("code") or ""), str(first.get("message") or ""), first.get("detail")
+            quoted(str(first.get("code") or "")),
+            quoted(str(first.get("message") or "")),
+            _quoted(first.get("detail")),
         )
     except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
         return Said()
+
+
+def _quoted(detail: Any) -> Any:
+    if isinstance(detail, str):
+        return quoted(detail)
+    if isinstance(detail, dict):
+        return {key: _quoted(value) for key, value in detail.items()}
+    return [_quoted(item) for item in detail] if isinstance(detail, list) else detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

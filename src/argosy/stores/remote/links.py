@@ -12,6 +12,7 @@ from argosy.stores.remote.transport import Answer, Request
 
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^;,\"]*(?:\"[^\"]*\")?)*)")
 _REL = re.compile(r";\s*rel\s*=\s*\"?([^\";,]*)\"?", re.IGNORECASE)
+_A_NAME = re.compile(r"[!-~]+")
 _MAX_PAGE = 32 << 20  # bytes
 
 
@@ -72,6 +73,11 @@ def _unreadable(what: str, host: str, why: str) -> RegistryError:
 
 
 def names(value: dict[str, Any], field: str) -> list[str]:
-    """The list of names in a page; `null` is an empty one (Docker's registry writes it)."""
+    """The list of names in a page; `null` is an empty one (Docker's registry writes it).
+
+    What cannot be a name is left out: it would forge lines, or steer a terminal.
+    """
     found = value.get(field) or []
-    return [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return []
+    return [n for n in found if isinstance(n, str) and _A_NAME.fullmatch(n)]

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from argosy.content.memory import as_referrer
 from argosy.content.store import Source
@@ -85,7 +86,8 @@ class Subjects:
     async def _from_api(self, digest: Digest, artifact_type: str) -> list[Descriptor] | None:
         if self._api is False:
             return None
-        query = f"?artifactType={artifact_type}" if artifact_type else ""
+        # Quoted: the `+` of `…+json` would be a blank to the registry.
+        query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
         path = f"{self.repository}/referrers/{digest}{query}"
         what = f"list the referrers of {digest} in {self.repository}"
         scopes = (repository_scope(self.repository, "pull"),)
