@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,10 +11,11 @@ from argosy.content import pack
 from argosy.content.copy import copy
 from argosy.content.memory import MemoryStore
 from argosy.content.store import BytesBody, put_bytes
-from argosy.content.verify import missing, read, verified
+from argosy.content.verify import MAX_READ, missing, read, verified
 from argosy.content.wrappers import Cached, Fallback, Limited
 from argosy.errors import (
     DigestMismatch,
+    ManifestInvalid,
     NetworkError,
     NotFound,
     RegistryUnavailable,
@@ -210,3 +212,11 @@ async def test_what_is_missing_below_an_index_is_found() -> None:
     assert {d.digest for d in await missing(store, root)} == {layer.digest, other.digest}
     del store._blobs[root.digest]
     assert list(await missing(store, root)) == [root]
+
+
+async def test_what_claims_to_be_a_huge_config_is_not_read() -> None:
+    store = Breaking(after=1)
+    desc = replace(await blob(store, b"{}"), size=MAX_READ + 1)
+    with pytest.raises(ManifestInvalid, match="is said to have"):
+        await read(store, desc)
+    assert not store.opened

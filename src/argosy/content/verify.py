@@ -11,6 +11,9 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import parse_manifest
 
+MAX_READ = 32 << 20
+"""Bytes of a manifest or config worth having in memory; registries cap manifests at 4 MiB."""
+
 _THREAD_FROM = 256 << 10  # a smaller piece hashes faster than a thread is reached
 
 
@@ -57,7 +60,17 @@ async def verified(desc: Descriptor, body: Body) -> AsyncIterator[bytes]:
 
 
 async def read(source: Source, desc: Descriptor) -> bytes:
-    """All bytes of a small descriptor (a manifest, a config), verified."""
+    """All bytes of a small descriptor (a manifest, a config), verified.
+
+    ManifestInvalid if it claims to be longer than such things are: who writes a
+    manifest must not choose how much memory its readers need.
+    """
+    if desc.size > MAX_READ:
+        raise ManifestInvalid(
+            f"{desc.media_type or 'blob'} {desc.digest} is said to have {desc.size} bytes",
+            why=f"no manifest or config of more than {MAX_READ} bytes is read",
+            remedy="look at the manifest that names it",
+        )
     if desc.data is not None:
         return await _joined(verified(desc, BytesBody(desc.data)))
     async with source.open(desc) as body:
