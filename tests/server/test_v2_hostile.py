@@ -129,6 +129,16 @@ def test_referrers_with_huge_annotations_come_a_few_at_a_time(repo: Client) -> N
     assert seen == sorted(pushed)
 
 
+def test_where_the_server_keeps_its_files_is_not_told(repo: Client, tmp_path: Path) -> None:
+    where = repo.begin()
+    for file in (tmp_path / "uploads").iterdir():
+        file.unlink()
+    lost = repo("PUT", f"{where}?digest={digest(b'x')}", b"x")
+    assert lost.status == 500
+    assert lost.code == "UNKNOWN"
+    assert str(tmp_path).encode() not in lost.body
+
+
 def test_a_flood_of_blank_lines_costs_little_and_ends_in_an_answer(repo: Client) -> None:
     get = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert answer_to(repo, b"\r\n" * (1 << 20) + get).startswith(b"HTTP/1.1 200 ")

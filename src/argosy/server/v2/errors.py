@@ -83,6 +83,8 @@ def _status_and_code(error: ArgosyError, unknown: str) -> tuple[int, str]:
 def _body(error: ArgosyError, code: str) -> bytes:
     words = ": ".join(part for part in (error.summary, error.why) if part)
     detail = error.detail if isinstance(error, Problem) else error.evidence
+    # Where the data directory is, is nothing to tell clients.
+    detail = {key: value for key, value in detail.items() if key != "path"}
     if code == "MANIFEST_BLOB_UNKNOWN":  # one error for each, as the spec asks
         lacking = error.evidence["digests"][:_MOST]
         errors = [_entry(code, words, {"digest": d}) for d in lacking]
