@@ -28,7 +28,7 @@ from argosy.errors import ConfigError
 from argosy.settings import Settings
 from argosy.stores.remote.failures import causes_of, check_url, translated
 
-PIECE = 1 << 20  # bytes; big enough that Python's share of a transfer is small
+PIECE = 512 << 10  # bytes; big enough that Python's share is small, and sent on without slicing
 _SENT = 512 << 10  # bytes a slow link must take within the read timeout
 _MAX_ERROR = 64 << 10  # bytes of an error's body worth reading
 
