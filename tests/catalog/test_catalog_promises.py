@@ -135,6 +135,21 @@ async def test_the_history_of_a_tag_is_kept(catalog: Catalog) -> None:
     assert await catalog._db.read(moves) == [first.digest, second.digest, None]
 
 
+async def test_the_history_tells_that_tags_went_with_their_manifest(catalog: Catalog) -> None:
+    tags = [f"t{n:03}" for n in range(300)]
+    gone, stays = await push(catalog, *tags, seed=b"1"), await push(catalog, "z", seed=b"2")
+    await catalog.delete_manifest(NAME, gone.digest)
+    assert await catalog.tags(NAME, "", 1000) == ["z"]
+    assert await catalog.manifest(NAME, "z") is not None
+
+    def last(conn: Connection) -> dict[str, str | None]:
+        table = schema.tag_history
+        found = conn.execute(select(table.c.name, table.c.digest).order_by(table.c.id))
+        return {row.name: row.digest for row in found}
+
+    assert await catalog._db.read(last) == {**dict.fromkeys(tags), "z": stays.digest}
+
+
 async def test_a_tag_on_nothing_is_refused(catalog: Catalog) -> None:
     with pytest.raises(RepositoryUnknown):
         await catalog.tag(NAME, Digest.of(b"x"), "v1")

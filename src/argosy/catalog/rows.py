@@ -162,8 +162,12 @@ def delete_manifest(conn: Connection, repository_id: int, digest: Digest) -> lis
         tags.c.repository_id == repository_id, tags.c.digest == digest
     )
     names = list(conn.execute(on_it).scalars())
-    for name in names:
-        delete_tag(conn, repository_id, name)
+    if names:  # all at once: there may be thousands, and other writers wait
+        gone = {"repository_id": repository_id, "digest": None, "at": t.now()}
+        conn.execute(insert(t.tag_history), [{**gone, "name": name} for name in names])
+        conn.execute(
+            delete(tags).where(tags.c.repository_id == repository_id, tags.c.digest == digest)
+        )
     conn.execute(
         delete(pairs).where(pairs.c.repository_id == repository_id, pairs.c.parent == digest)
     )

@@ -73,10 +73,11 @@ async def _serve(args: argparse.Namespace, address: "Address", options: "ServerO
     from argosy.server.app import open_app
     from argosy.server.http.server import Server
     from argosy.server.listening import data_directory
-    from argosy.server.process import settle
+    from argosy.server.process import allow_many_files, settle
     from argosy.settings import Settings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    allow_many_files()
     settings = Settings.load()
     data = data_directory(args.data, settings.home)
     stop = asyncio.Event()

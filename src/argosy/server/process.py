@@ -2,6 +2,22 @@
 
 import ctypes
 import gc
+import resource
+from typing import Final
+
+_FILES: Final = 65536  # a transfer holds three, and there may be thousands
+
+
+def allow_many_files() -> None:
+    """Raise the limit of open files as far as this process may, up to what a server can use.
+
+    The usual soft limit of 1024 is there for select(2) alone; at it, clients are
+    not accepted and blobs not opened.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def settle() -> None:

@@ -222,6 +222,9 @@ class BlobStore:
             for algorithm in HEX_LENGTH:
                 os.makedirs(os.path.join(self.root, "blobs", algorithm), exist_ok=True)
             os.makedirs(self._uploads, exist_ok=True)
+            # A blob is only as durable as the directories on the way to it.
+            _sync_folder(os.path.join(self.root, "blobs"))
+            _sync_folder(self.root)
 
     @property
     def uploads(self) -> int:

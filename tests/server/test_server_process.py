@@ -1,0 +1,26 @@
+"""What the server does to its own process."""
+
+import resource
+import subprocess
+import sys
+
+SCRIPT = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))
+from argosy.server.process import allow_many_files
+allow_many_files()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+def limits_after(hard: int) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(hard=hard)], check=True, capture_output=True
+    )
+    return [int(number) for number in done.stdout.split()]
+
+
+def test_the_server_may_open_as_many_files_as_its_process_may() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 500 if hard == resource.RLIM_INFINITY else min(hard, 500)
+    assert limits_after(most) == [most, most]
