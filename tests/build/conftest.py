@@ -68,7 +68,7 @@ class DirectorySnapshotter:
         layer = await put_bytes(into, Descriptor.of(media.OCI_LAYER_GZIP, body), body)
         return layer, Digest.of(tar)
 
-    async def apply(self, parent, layer, source):
+    async def apply(self, parent, layer, diff_id, source):
         self.applied.append(layer.digest)
         async with source.open(layer) as pieces:
             body = b"".join([p async for p in pieces])

@@ -73,8 +73,10 @@ async def test_layers_are_applied_in_order_and_nothing_is_committed() -> None:
     calls: list[str] = []
 
     class Snapshots:
-        async def apply(self, parent: object, layer: Descriptor, source: object) -> str:
-            calls.append(f"apply {layer.size}")
+        async def apply(
+            self, parent: object, layer: Descriptor, diff_id: str, source: object
+        ) -> str:
+            calls.append(f"apply {layer.size} {diff_id[-1]}")
             return f"{parent}+{layer.size}"
 
         def edit(self, parent: object) -> "Snapshots":
@@ -101,7 +103,8 @@ async def test_layers_are_applied_in_order_and_nothing_is_committed() -> None:
         for d in [Descriptor.of("application/vnd.oci.image.layer.v1.tar", b)]
     ]
     body = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["x"]}}
-    found = await image(store, dump({**body, "rootfs": {"diff_ids": []}}), layers)
+    diff_ids = [f"sha256:{n:064}" for n in (1, 2)]
+    found = await image(store, dump({**body, "rootfs": {"diff_ids": diff_ids}}), layers)
     engine = Engine(snapshots=Snapshots(), execute=execute)  # type: ignore[arg-type]
     trial = Trial(platform=Platform.parse("linux/amd64"))
     status = await run_image(
@@ -109,8 +112,8 @@ async def test_layers_are_applied_in_order_and_nothing_is_committed() -> None:
     )
     assert (status, said) == (7, [b"said"])
     assert calls == [
-        "apply 1",
-        "apply 2",
+        "apply 1 1",
+        "apply 2 2",
         "edit None+1+2",
         "run ('x',) in /merged",
         "closed",

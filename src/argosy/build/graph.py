@@ -62,8 +62,10 @@ class Snapshotter(Protocol):
         """The changes of `upper` over its parent as a compressed layer put in `into`; and its diffID."""
         ...
 
-    async def apply(self, parent: Snapshot | None, layer: Descriptor, source: Source) -> Snapshot:
-        """Unpack a layer (digest checked) on top of `parent`."""
+    async def apply(
+        self, parent: Snapshot | None, layer: Descriptor, diff_id: Digest, source: Source
+    ) -> Snapshot:
+        """Unpack a layer on top of `parent`; its digest and its diffID are checked."""
         ...
 
     async def remove(self, snapshot: Snapshot) -> None:

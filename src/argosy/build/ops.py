@@ -66,16 +66,16 @@ class Image:
     inputs: tuple[Op, ...] = ()
 
     async def cache_key(self, _inputs: Sequence[CacheKey]) -> CacheKey:
-        """By what it unpacks to, however it was compressed or named."""
-        return CacheKey(key_of("image/1", self.diff_ids))
+        """By what it unpacks to, however it was compressed or named; `run` proves it."""
+        return CacheKey(key_of("image/2", self.diff_ids))
 
     async def run(self, _inputs: Sequence[Snapshot | None], work: Work) -> Snapshot | None:
         """Fetch what is missing here, and unpack layer upon layer."""
         if not await work.images.exists(self.manifest):
             await copy(self.source, self.manifest.digest, work.images, "", report=work.report)
         snapshot: Snapshot | None = None
-        for layer in self.layers:
-            snapshot = await work.snapshots.apply(snapshot, layer, work.images)
+        for layer, diff_id in zip(self.layers, self.diff_ids, strict=True):
+            snapshot = await work.snapshots.apply(snapshot, layer, diff_id, work.images)
         return snapshot
 
 

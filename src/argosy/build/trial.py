@@ -64,9 +64,9 @@ async def run_image(
     async with AsyncExitStack() as stack:
         engine = engine or await _engine(settings, stack)
         top: Snapshot | None = None
-        for layer in view.layers:
+        for layer, diff_id in zip(view.layers, config.diff_ids, strict=True):
             report(Event("started", layer.digest, layer.media_type, 0, layer.size))
-            top = await engine.snapshots.apply(top, layer, source)
+            top = await engine.snapshots.apply(top, layer, diff_id, source)
             report(Event("done", layer.digest, layer.media_type, layer.size, layer.size))
         async with engine.snapshots.edit(top) as workspace:
             return await engine.execute(process, workspace.root, output)
@@ -107,7 +107,13 @@ async def _image(source: Source, desc: Descriptor) -> tuple[Manifest, ImageConfi
             f"{desc.digest} is not a container image",
             remedy="argosy inspect --raw shows what it is",
         )
-    return view, parse_config(await read(source, view.config))
+    config = parse_config(await read(source, view.config))
+    if len(config.diff_ids) != len(view.layers):
+        raise ManifestInvalid(
+            f"{desc.digest} is damaged",
+            why=f"{len(view.layers)} layers, but {len(config.diff_ids)} diffIDs",
+        )
+    return view, config
 
 
 async def _engine(settings: Settings, stack: AsyncExitStack) -> Engine:

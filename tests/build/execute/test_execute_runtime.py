@@ -21,6 +21,7 @@ from argosy.build.execute.choice import choose
 from argosy.build.execute.elf import exit_program
 from argosy.build.execute.emulation import emulation
 from argosy.build.execute.runtime import Containers, OCIRuntime, Runtime
+from argosy.build.execute.stubs import Stubs
 from argosy.build.graph import Mount, Process
 from argosy.errors import BuildError, RuntimeUnavailable
 from argosy.model.platform import Platform
@@ -231,6 +232,34 @@ async def test_mounts_are_seen_and_leave_nothing(execute, root, tmp_path):
     assert status == 0
     assert (tmp_path / "given/new").exists()
     assert everything(root) == before
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_step_that_puts_links_in_place_of_mount_points_leads_nowhere_outside(tmp_path, absolute):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (outside / "b").mkdir(parents=True)
+    (outside / "b/c").write_text("")
+    (root / "kept").mkdir(parents=True)
+    times = os.stat(outside), os.stat(outside / "b")
+    stubs = Stubs(str(root), ["/a/b/c", "/kept/b"])
+    (root / "a/b").mkdir(parents=True)  # as the runtime, and then the step, do it
+    (root / "a").rename(root / "moved")
+    (root / "a").symlink_to(outside if absolute else "../outside")
+    (root / "kept").rmdir()
+    (root / "kept").symlink_to(outside)
+    stubs.remove()
+    assert (outside / "b/c").exists()
+    assert [s.st_mtime_ns for s in (os.stat(outside), os.stat(outside / "b"))] == [
+        s.st_mtime_ns for s in times
+    ]
+
+
+async def test_a_tmpfs_is_as_large_as_asked(execute, root):
+    mounts = (Mount(kind="tmpfs", target="/small", size=64 << 10),)
+    script = "head -c 65536 /dev/zero > /small/a && echo fits; echo x > /small/b || echo full"
+    _, said = await run(execute, root, script, mounts=mounts)
+    assert "fits" in said
+    assert "full" in said
 
 
 async def test_without_network_there_is_only_loopback(execute, root):

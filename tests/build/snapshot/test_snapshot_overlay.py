@@ -15,8 +15,9 @@ from argosy.build.snapshot import place as place_module
 from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.trees import remove_tree
 from argosy.content.memory import MemoryStore
-from argosy.errors import BuildError, ContentError, NotFound
+from argosy.errors import BuildError, ContentError, DigestMismatch, NotFound
 from argosy.model.descriptor import Descriptor
+from argosy.model.digest import Digest
 
 pytestmark = pytest.mark.root
 
@@ -107,8 +108,8 @@ async def test_layers_of_a_chain_rebuild_it_elsewhere(snapshots, tmp_path):
     layers = [await snapshots.layer(s, store) for s in (one, two)]
     async with OverlaySnapshotter(str(tmp_path / "other")) as other:
         rebuilt = None
-        for desc, _ in layers:
-            rebuilt = await other.apply(rebuilt, desc, store)
+        for desc, diff_id in layers:
+            rebuilt = await other.apply(rebuilt, desc, diff_id, store)
         assert await content(other, rebuilt) == {"a": "1", "d/new": "2"}
         again = [await other.layer(s, store) for s in (rebuilt.parent, rebuilt)]
         async with other.edit(rebuilt) as view:
@@ -155,13 +156,13 @@ class Counting(MemoryStore):
 
 async def test_a_layer_is_unpacked_once_however_many_ask(snapshots, top):
     store = Counting()
-    desc, _ = await snapshots.layer(await step(snapshots, None, {"a": "1"}), store)
-    found = await asyncio.gather(*(snapshots.apply(None, desc, store) for _ in range(5)))
+    desc, diff_id = await snapshots.layer(await step(snapshots, None, {"a": "1"}), store)
+    found = await asyncio.gather(*(snapshots.apply(None, desc, diff_id, store) for _ in range(5)))
     async with OverlaySnapshotter(top) as other:
-        found.append(await other.apply(None, desc, store))
+        found.append(await other.apply(None, desc, diff_id, store))
     assert store.opened == 1
     assert len({s.id for s in found}) == 1
-    other_parent = await snapshots.apply(found[0], desc, store)
+    other_parent = await snapshots.apply(found[0], desc, diff_id, store)
     assert other_parent.id != found[0].id
 
 
@@ -171,7 +172,7 @@ async def test_a_damaged_layer_leaves_nothing(snapshots, top):
     desc = Descriptor.of("application/vnd.oci.image.layer.v1.tar+gzip", body)
     store._blobs[desc.digest] = body
     with pytest.raises(ContentError):
-        await snapshots.apply(None, desc, store)
+        await snapshots.apply(None, desc, Digest.of(b""), store)
     assert sorted(os.listdir(top)) == ["boot", "work"]
     (session,) = sessions(top)
     assert os.listdir(os.path.join(top, "work", session)) == ["lock"]
@@ -321,3 +322,15 @@ def test_a_tree_too_deep_for_recursion_is_removed(tmp_path):
     os.close(fd)
     remove_tree(str(tmp_path / "deep"))
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_layer_that_is_not_its_diff_id_is_refused_and_leaves_nothing(snapshots, tmp_path):
+    store = MemoryStore()
+    async with OverlaySnapshotter(str(tmp_path / "other")) as other:
+        honest = await other.layer(await step(other, None, {"a": "good"}), store)
+        evil = await other.layer(await step(other, None, {"a": "evil"}), store)
+    for _ in range(2):  # not even once it was taken for what it is
+        with pytest.raises(DigestMismatch, match="uncompressed"):
+            await snapshots.apply(None, evil[0], honest[1], store)
+        assert await content(snapshots, await snapshots.apply(None, *evil, store)) == {"a": "evil"}
+    assert await content(snapshots, await snapshots.apply(None, *honest, store)) == {"a": "good"}

@@ -156,6 +156,7 @@ def _etc(place: Place) -> list[dict[str, Any]]:
 def _given(mount: Mount) -> dict[str, Any]:
     if mount.kind == "tmpfs":
         options = ["nosuid", "nodev", "mode=1777", *(["ro"] if mount.readonly else [])]
+        options += [f"size={mount.size}"] if mount.size else []
         return _mount(mount.target, "tmpfs", *options)
     access = "ro" if mount.readonly else "rw"
     return _mount(mount.target, "bind", "rbind", access, "rprivate", source=mount.source)

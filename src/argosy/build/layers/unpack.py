@@ -18,7 +18,8 @@ from argosy.build.layers.compression import decompressed
 from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import Entry, Kind
 from argosy.build.layers.reader import TarReader
-from argosy.errors import ContentError, NoSpace, StorageError, UnsafeLayer
+from argosy.errors import ContentError, DigestMismatch, NoSpace, StorageError, UnsafeLayer
+from argosy.model.digest import Digest
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -50,11 +51,13 @@ class UnpackOptions:
     `overlay`: it is a layer. `lowers`: the layer directories below it, top first:
     where the archive leaves out a parent directory, its attributes come from there.
     `owner`: (uid, gid) of everything, instead of what the archive says.
+    `diff_id`: what the archive must hash to uncompressed.
     """
 
     overlay: bool = False
     lowers: tuple[str, ...] = ()
     owner: tuple[int, int] | None = None
+    diff_id: Digest | None = None
     limits: Limits = Limits()
 
 
@@ -69,16 +72,35 @@ class Unpacked:
 def unpack(pieces: Iterable[bytes], top: str | int, options: UnpackOptions) -> Unpacked:
     """Unpack an archive (compressed or not) into the directory `top` (blocking).
 
-    ContentError: it is damaged. UnsafeLayer: it tries to leave `top`, or is beyond
-    the limits. StorageError, NoSpace: it cannot be written. What was unpacked until
-    then stays, for the caller to remove.
+    ContentError: it is damaged. DigestMismatch: it is not `diff_id`. UnsafeLayer: it
+    tries to leave `top`, or is beyond the limits. StorageError, NoSpace: it cannot be
+    written. What was unpacked until then stays, for the caller to remove.
     """
     with _translated(), Root(top) as root:
         unpacker = _Unpacker(root, options)
+        plain = decompressed(pieces)
+        wanted = options.diff_id
         try:
-            return unpacker.run(TarReader(decompressed(pieces)))
+            return unpacker.run(TarReader(_hashed(plain, wanted) if wanted else plain))
         finally:
             unpacker.close()
+
+
+def _hashed(pieces: Iterator[bytes], wanted: Digest) -> Iterator[bytes]:
+    """The same pieces; DigestMismatch at their end if that is not what was wanted."""
+    state = wanted.hasher()
+    for piece in pieces:
+        state.update(piece)
+        yield piece
+    found = Digest.from_hash(state)
+    if found != wanted:
+        raise DigestMismatch(
+            "the layer, uncompressed",
+            expected=wanted,
+            actual=found,
+            why="the image's config names a diffID that its layer does not have",
+            remedy="the image was built wrongly, or to deceive: do not use it",
+        )
 
 
 @contextmanager

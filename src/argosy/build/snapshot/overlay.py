@@ -91,12 +91,14 @@ class OverlaySnapshotter:
         )
         return await write_layer(await self._there(upper), into, options)
 
-    async def apply(self, parent: Snapshot | None, layer: Descriptor, source: Source) -> Snapshot:
+    async def apply(
+        self, parent: Snapshot | None, layer: Descriptor, diff_id: Digest, source: Source
+    ) -> Snapshot:
         """Unpack a layer on top of `parent`; once, whoever asks: its id follows from the two."""
-        snapshot = Snapshot(_chain_id(parent, layer), parent)
+        snapshot = Snapshot(_chain_id(parent, diff_id), parent)
         async with self._applying.setdefault(snapshot.id, asyncio.Lock()):
             if not await self.exists(snapshot):
-                await self._unpack(snapshot, layer, source)
+                await self._unpack(snapshot, layer, diff_id, source)
         return snapshot
 
     async def remove(self, snapshot: Snapshot) -> None:
@@ -144,12 +146,14 @@ class OverlaySnapshotter:
             )
         return self._folders(snapshot)[0]
 
-    async def _unpack(self, snapshot: Snapshot, layer: Descriptor, source: Source) -> None:
+    async def _unpack(
+        self, snapshot: Snapshot, layer: Descriptor, diff_id: Digest, source: Source
+    ) -> None:
         workspace = _Workspace(await self._opened(), snapshot.parent)
         lowers = tuple(self._folders(snapshot.parent))
         try:
             await in_thread_to_end(workspace.prepare)
-            options = UnpackOptions(overlay=True, lowers=lowers)
+            options = UnpackOptions(overlay=True, lowers=lowers, diff_id=diff_id)
             await read_layer(layer, source, workspace.upper, options)
             await in_thread_to_end(lambda: workspace.keep(snapshot.id))
             self._fresh.append(snapshot.id)
@@ -262,9 +266,9 @@ def _remove(place: Place, name: str) -> None:
         shutil.rmtree(away)
 
 
-def _chain_id(parent: Snapshot | None, layer: Descriptor) -> str:
+def _chain_id(parent: Snapshot | None, diff_id: Digest) -> str:
     """The id of a layer on a parent: 120 bits, too many to find two that collide."""
-    words = f"{parent.id if parent else ''} {layer.digest}"
+    words = f"{parent.id if parent else ''} {diff_id}"
     return _short(hashlib.sha256(words.encode()).digest())
 
 
