@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,13 @@ def test_many_looks_at_a_registry_all_leave_in_peace(host: str) -> None:
         done = subprocess.run([*ARGOSY, "tags", f"{host}/cli/none"], capture_output=True)
         assert done.returncode == 4
         assert b"Fatal" not in done.stderr
+
+
+async def test_tags_are_in_order_though_the_registry_has_none(
+    argosy_process: Callable[..., Any],
+) -> None:
+    page = Reply(200, b'{"name":"a/b","tags":["v2","sha256-0","1"]}')
+    rules = [Step("GET", "/v2/", Reply(200)), Step("GET", "/v2/a/b/tags/list?n=1000", page)]
+    async with Scripted(rules, ordered=False) as registry:
+        said = await argosy_process("tags", f"{registry.host}/a/b")
+    assert said.out == "1\nsha256-0\nv2\n"

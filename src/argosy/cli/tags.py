@@ -15,7 +15,7 @@ def arguments(parser: Parser) -> None:
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Print them as they come."""
+    """Print them in order, whatever order the registry has (old ones have none)."""
     from argosy.cli.session import Session
     from argosy.content.store import ListsTags
     from argosy.errors import UsageError
@@ -24,7 +24,7 @@ async def run(args: argparse.Namespace) -> int:
         source, _ref = await session.source(args.repository)
         if not isinstance(source, ListsTags):
             raise UsageError(f"{args.repository} cannot list its tags")
-        tags = [tag async for tag in source.tags()]
+        tags = sorted([tag async for tag in source.tags()])
     if args.json:
         from argosy.cli.terminal.table import print_json
 
