@@ -53,6 +53,12 @@ exit 3
 """
 
 
+async def unpacked(store, layer) -> bytes:
+    """A layer's tar."""
+    async with store.open(layer) as body:
+        return b"".join(decompressed([piece async for piece in body]))
+
+
 def tree(*more: tuple[str, bytes], stamp: int = DATE + 999) -> bytes:
     out = io.BytesIO()
     names = [("etc/passwd", b"root"), ("usr/bin/sh", b"shell"), *more]
@@ -150,7 +156,7 @@ def calls(tool) -> list[str]:
 
 async def layer(store, desc) -> dict[str, tarfile.TarInfo]:
     manifest = parse_manifest(await read(store, desc))
-    body = b"".join(decompressed([await read(store, manifest.layers[0])]))
+    body = await unpacked(store, manifest.layers[0])
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         return {member.name: member for member in tar}
 
@@ -171,7 +177,7 @@ async def test_an_image_of_each_platform_and_an_index_are_made_and_tagged(make, 
             "Cmd": ["bash"],
         }
         assert config.created == "2023-11-14T22:13:20Z"
-        plain = b"".join(decompressed([await read(make.store, manifest.layers[0])]))
+        plain = await unpacked(make.store, manifest.layers[0])
         assert config.diff_ids == (type(config.diff_ids[0]).of(plain),)
     words = "\n".join(calls(tool))
     assert "--architectures=amd64" in words
