@@ -160,5 +160,7 @@ def test_what_we_accept_llhttp_reads_the_same(lines, method, target):
     oracle = _Oracle()
     httptools.HttpRequestParser(oracle).feed_data(data)
     assert oracle.complete
-    assert tuple(oracle.fields) == ours.fields.headers.pairs
+    # llhttp leaves the blanks after a value for its caller to take away (RFC 9110 §5.5: no part of it).
+    found = tuple((name, value.strip(" \t")) for name, value in oracle.fields)
+    assert found == ours.fields.headers.pairs
     assert oracle.url.decode("latin-1") == ours.target
