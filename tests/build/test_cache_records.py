@@ -156,3 +156,19 @@ async def test_two_processes_write_at_once_and_a_kill_loses_nothing_told(path):
         for name, last in told.items():
             for n in range(last + 1):
                 assert await cache.find(Digest.of(f"{name}{n}".encode())) is not None
+
+
+async def test_a_file_that_is_damaged_further_in_is_put_aside_for_the_next_build(path):
+    async with BuildCache(path) as cache:
+        for n in range(200):
+            await cache.keep(Digest.of(b"%d" % n), CHAIN, "RUN make")
+    with open(path, "r+b") as f:
+        f.seek(4096)  # the first page stays: it opens
+        f.write(os.urandom(os.path.getsize(path) - 4096))
+    with pytest.raises(StorageError, match="damaged") as caught:
+        async with BuildCache(path) as cache:
+            await cache.find(KEY)
+    assert "build again" in caught.value.remedy
+    async with BuildCache(path) as cache:
+        await cache.keep(KEY, CHAIN, "")
+        assert await cache.find(KEY)

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -196,11 +196,14 @@ def _opened(path: str) -> sqlite3.Connection:
     except sqlite3.DatabaseError as e:
         if isinstance(e, sqlite3.OperationalError):
             raise
-        # Not a database: put aside what is there, begin anew.
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(path + suffix):
-                os.replace(path + suffix, f"{path}.damaged{suffix}")
+        _put_aside(path)  # not a database: begin anew
         return _connected(path)
+
+
+def _put_aside(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, f"{path}.damaged{suffix}")
 
 
 @contextmanager
@@ -250,6 +253,14 @@ def _descriptor(text: str) -> Descriptor:
 
 
 def _unusable(path: str, error: sqlite3.Error) -> StorageError:
+    if type(error) is sqlite3.DatabaseError:  # damaged further in than opening it looks
+        with suppress(OSError):
+            _put_aside(path)
+            return StorageError(
+                f"the build cache {path} is damaged",
+                why=str(error),
+                remedy="build again: it was put aside, and a new one is begun",
+            )
     return StorageError(
         f"the build cache {path} cannot be used",
         why=str(error),
