@@ -139,6 +139,7 @@ def test_a_reader_that_stalls_for_good_is_cut_off_and_leaks_nothing(tmp_path, lo
                     client.get("/")
                 except BlockingIOError:
                     break
+            eventually(lambda: server.server._sessions)
             eventually(lambda: not server.server._sessions, 10)
         eventually(lambda: descriptors() == before)
 

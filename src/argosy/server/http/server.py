@@ -85,7 +85,8 @@ class Server:
         self.scratch = memoryview(bytearray(MAX_AHEAD))
         self.loop: asyncio.AbstractEventLoop
         self.pool: ThreadPoolExecutor
-        self._sessions: dict[Wire, Session] = {}
+        self._sessions: dict[Wire, Session | None] = {}  # every connection; None: turned away
+        self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._ticking: asyncio.Task[None] | None = None
@@ -138,10 +139,12 @@ class Server:
 
     def opened(self, wire: Wire) -> None:
         """A client has connected: start its session, unless there are too many."""
+        full = len(self._sessions) >= self.options.max_connections
+        self._sessions[wire] = None
         if self.closing:
             wire.transport.abort()
             return
-        if len(self._sessions) >= self.options.max_connections:
+        if full:
             self._turn_away(wire)
             return
         session = self._sessions[wire] = Session(wire)
@@ -159,6 +162,8 @@ class Server:
     def closed(self, wire: Wire) -> None:
         """A connection is gone."""
         self._sessions.pop(wire, None)
+        if self.closing and not self._sessions:
+            self._empty.set()
 
     async def _tick(self) -> None:
         """Keep the clock, and end what has passed its deadline."""
@@ -181,7 +186,7 @@ class Server:
         self.closing = True
         self._listener.close()
         for wire, session in list(self._sessions.items()):
-            if not session.busy:
+            if session is not None and not session.busy:
                 wire.hang_up()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
@@ -189,12 +194,20 @@ class Server:
         if self._ticking is not None:
             self._ticking.cancel()
         await self._group.__aexit__(None, None, None)
-        for wire in list(self._sessions):  # sessions have ended; what they wrote goes out
-            wire.transport.close()
-        await asyncio.sleep(0)
+        await self._closed(min(grace, self.options.linger))
         await self._listener.wait_closed()
         self._listener = None
         await in_thread(self._clean_up)
+
+    async def _closed(self, seconds: float) -> None:
+        """Wait until what was written has gone out and every connection is closed."""
+        for patience in (seconds, 1.0):
+            if not self._sessions:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), patience)
+            for wire in list(self._sessions):
+                wire.abort()
 
     def _clean_up(self) -> None:
         self.pool.shutdown()
