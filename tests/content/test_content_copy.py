@@ -482,3 +482,34 @@ async def test_a_body_can_be_read_again_from_an_offset() -> None:
     assert b"".join([p async for p in body]) == b"0123456789"
     assert b"".join([p async for p in body.at(7)]) == b"789"
     assert b"".join([p async for p in body.bare()]) == b"0123456789"
+
+
+async def test_reading_is_closed_when_the_destination_gives_up() -> None:
+    ended: list[str] = []
+
+    class Slow(MemoryStore):
+        @asynccontextmanager
+        async def open(
+            self, desc: Descriptor, *, start: int = 0
+        ) -> AsyncIterator[AsyncIterator[bytes]]:
+            try:
+                async with super().open(desc, start=start) as body:
+                    yield body
+            finally:
+                await asyncio.sleep(0)
+                ended.append(desc.digest)
+
+    class Full(MemoryStore):
+        async def put(self, desc: Descriptor, body: Body) -> None:
+            if desc.media_type != BLOB:
+                await super().put(desc, body)
+                return
+            await anext(aiter(body))
+            raise StorageError("no space left")
+
+    src = Slow()
+    desc = await blob(src, b"0123456789")
+    await src.tag(await pack.artifact(src, "x/y", [desc]), "x")
+    with pytest.raises(CopyError):
+        await copy(src, "x", Full(), "x")
+    assert desc.digest in ended

@@ -12,7 +12,7 @@ never sees a name for something incomplete. Three traps:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -222,6 +222,8 @@ class _Mover:
                 if body.was_bare:  # it hashed just what the source gave
                     raise CopyError("read", "source", str(desc), e) from e
                 raise
+            finally:
+                await body.close()
 
     async def move_referrers(self, desc: Descriptor) -> None:
         """Move what refers to `desc`, to the manifests below it, and to those referrers."""
@@ -281,20 +283,32 @@ class SourceBody:
         self.desc = desc
         self.was_bare = False
         self._report = report
+        self._readings: list[AsyncGenerator[bytes, None]] = []
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._read(0, check=True)
+        return self._begin(0, check=True)
+
+    async def close(self) -> None:
+        """End readings that a failing destination left: else the event loop does, and complains."""
+        while self._readings:
+            reading = self._readings.pop()
+            if not reading.ag_running:  # else another task is in it, whose end will close it
+                await reading.aclose()
+
+    def _begin(self, start: int, *, check: bool) -> AsyncIterator[bytes]:
+        self._readings.append(self._read(start, check=check))
+        return self._readings[-1]
 
     def at(self, start: int) -> AsyncIterator[bytes]:
         """The bytes from offset `start`; checked only if that is 0."""
-        return self._read(start, check=start == 0)
+        return self._begin(start, check=start == 0)
 
     def bare(self) -> AsyncIterator[bytes]:
         """The bytes from the start, unchecked."""
         self.was_bare = True
-        return self._read(0, check=False)
+        return self._begin(0, check=False)
 
-    async def _read(self, start: int, *, check: bool) -> AsyncIterator[bytes]:
+    async def _read(self, start: int, *, check: bool) -> AsyncGenerator[bytes, None]:
         desc, done = self.desc, start
         with _failing("read", "source", str(desc)):
             async with self.source.open(desc, start=start) as body:

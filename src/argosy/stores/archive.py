@@ -171,7 +171,8 @@ async def read_archive(path: str) -> AsyncIterator[Archive]:
             try:
                 file = await in_thread_to_end(partial(_seekable, path))
             except FileNotFoundError as e:
-                raise NotFound(f"there is no archive {path}") from e
+                remedy = "check the path"
+                raise NotFound(f"there is no archive {path}", remedy=remedy) from e
             stack.callback(file.close)
             archive = await in_thread(Archive, path, file)
         yield archive
