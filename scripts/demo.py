@@ -38,7 +38,8 @@ def main() -> int:
     """Run every step; the first that fails ends the demo with its own message."""
     if os.geteuid() != 0:
         print(
-            "the demo mounts file systems and starts containers: run `sudo make demo`",
+            "the demo mounts file systems and starts containers: run `sudo make demo` (with the same"
+            " PYTHON=… if you gave one)",
             file=sys.stderr,
         )
         return 1

@@ -457,6 +457,7 @@ async def test_the_ignore_file_hides_files_and_one_beside_the_dockerfile_wins(be
     with pytest.raises(BuildError, match="/a is not in the build context") as caught:
         await make(bench, "FROM scratch\nCOPY a /\n")
     assert ".dockerignore" in caught.value.why
+    assert caught.value.evidence["line"] == 2
     files = {"Dockerfile.dockerignore": "*\n!b\n"}
     result = await make(bench, "FROM scratch\nCOPY . /\n", files)
     assert set(await files_of(bench.images, result.descriptor)) == {"b"}

@@ -8,13 +8,14 @@ never part of it. Changing what an op does means raising its version.
 import json
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from argosy.build.dockerfile.ignore import Matcher, patterns
 from argosy.build.dockerfile.plan import CopyStep, RunStep, WorkdirStep
+from argosy.build.dockerfile.source import SourceRange
 from argosy.build.graph import CacheKey, Op, Process, Snapshot, Work
 from argosy.build.layers.archive import extract, is_archive
 from argosy.build.mounts import Attached, mounted
@@ -24,7 +25,7 @@ from argosy.build.tree import Choice, Stop, Tree
 from argosy.concurrency import in_thread_to_end
 from argosy.content.copy import copy
 from argosy.content.store import Source
-from argosy.errors import StepFailed
+from argosy.errors import ArgosyError, StepFailed
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 
@@ -106,7 +107,8 @@ class Workdir:
                 with placement.directory(placement.target):
                     pass
 
-            await in_thread_to_end(make)
+            with _told_at(self.step.where):
+                await in_thread_to_end(make)
             return await work.snapshots.commit(workspace)
 
 
@@ -127,7 +129,8 @@ class Copy:
     async def cache_key(self, inputs: Sequence[CacheKey]) -> CacheKey:
         """By definition and content; content of another stage is named only if its key will not do."""
         if isinstance(self.origin, Tree):
-            content = await self._content(self.origin)
+            with _told_at(self.step.where):
+                content = await self._content(self.origin)
             return CacheKey(key_of("copy/1", self._definition(), inputs[0].fast, content))
         if not self.step.sources:
             return CacheKey(key_of("copy/1", self._definition(), inputs[0].fast))
@@ -135,7 +138,8 @@ class Copy:
 
         async def slow(snapshots: Sequence[Snapshot | None], work: Work) -> Digest:
             async with work.snapshots.edit(snapshots[0]) as view:
-                content = await self._content(Tree(view.root, what="that file system"))
+                with _told_at(self.step.where):
+                    content = await self._content(Tree(view.root, what="that file system"))
             return key_of("copy/1 content", self._definition(), inputs[0].fast, content)
 
         return CacheKey(fast, slow, (1,))
@@ -149,7 +153,8 @@ class Copy:
                 view = await stack.enter_async_context(work.snapshots.edit(inputs[1]))
                 tree = Tree(view.root, what=f"the file system after {tree.name}")
             stop = Stop()
-            await in_thread_to_end(lambda: self._place(tree, workspace.root, stop), stop.set)
+            with _told_at(self.step.where):
+                await in_thread_to_end(lambda: self._place(tree, workspace.root, stop), stop.set)
             return await work.snapshots.commit(workspace)
 
     def _choices(self) -> list[Choice]:
@@ -225,10 +230,11 @@ class Run:
         """Run the command; StepFailed with its last lines if it fails."""
         async with work.snapshots.edit(inputs[0]) as workspace:
             tail = _Tail(work)
-            async with self._process(inputs, work) as process:
-                status = await work.execute(process, workspace.root, tail)
-            if status != 0:
-                raise self._failed(status, tail.text)
+            with _told_at(self.step.where):
+                async with self._process(inputs, work) as process:
+                    status = await work.execute(process, workspace.root, tail)
+                if status != 0:
+                    raise self._failed(status, tail.text)
             return await work.snapshots.commit(workspace)
 
     def _definition(self) -> list[Any]:
@@ -256,16 +262,24 @@ class Run:
     def _failed(self, status: int, output: str) -> StepFailed:
         killed = "it was killed; often the machine had no memory left" if status == 137 else ""
         missing = "the command was not found" if status == 127 else ""
-        error = StepFailed(
+        return StepFailed(
             self.name,
             status=status,
             output=output,
             why=killed or missing,
             remedy="see the step's last lines; the steps before it are cached",
         )
-        where = self.step.where
-        error.evidence |= {"file": where.file, "line": where.first}
-        return error
+
+
+@contextmanager
+def _told_at(where: SourceRange) -> Iterator[None]:
+    """An error inside carries the place in the Dockerfile, so that people find the step."""
+    try:
+        yield
+    except ArgosyError as e:
+        e.evidence.setdefault("file", where.file)
+        e.evidence.setdefault("line", where.first)
+        raise
 
 
 class _Tail:

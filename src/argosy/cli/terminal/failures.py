@@ -53,6 +53,8 @@ def words(error: ArgosyError) -> str:
 
         return f"argosy: {render(error)}"
     lines = [f"argosy: error: {visible(error.summary)}"]
+    if place := _place(error):
+        lines.append(f"{_INDENT} at:  {visible(place)}")
     if isinstance(error, StepFailed):
         lines += [f"{_INDENT} | {line}" for line in error.output.rstrip("\n").splitlines()]
     if error.why:
@@ -60,6 +62,13 @@ def words(error: ArgosyError) -> str:
     if error.remedy:
         lines.append(f"{_INDENT} do:  {_continued(error.remedy)}")
     return "\n".join(lines)
+
+
+def _place(error: ArgosyError) -> str:
+    """Where in the Dockerfile the step stands that failed; nothing for any other error."""
+    known = error.evidence
+    step = "" if isinstance(error, StepFailed) else str(known.get("step", ""))
+    return f"{known['file']}:{known['line']} {step}".rstrip() if known.get("line") else ""
 
 
 def _continued(text: str) -> str:
