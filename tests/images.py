@@ -43,6 +43,7 @@ class LayoutWriter:
         layers: list[dict[str, bytes]],
         mode: int = 0o644,
         cmd: list[str] | None = None,
+        level: int = 1,
     ) -> dict[str, Any]:
         """One image for linux/`arch`; its descriptor with platform."""
         tars = [layer_tar(files, mode) for files in layers]
@@ -61,7 +62,7 @@ class LayoutWriter:
             "mediaType": f"{OCI}manifest.v1+json",
             "config": self.blob(f"{OCI}config.v1+json", json.dumps(config).encode()),
             "layers": [
-                self.blob(f"{OCI}layer.v1.tar+gzip", gzip.compress(t, mtime=0, compresslevel=1))
+                self.blob(f"{OCI}layer.v1.tar+gzip", gzip.compress(t, mtime=0, compresslevel=level))
                 for t in tars
             ],
         }

@@ -7,6 +7,7 @@ nothing it can be asked for is wrong, and the same copy run again completes.
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -39,15 +40,14 @@ class Image:
     blobs: dict[str, bytes]
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    path = tmp_path_factory.mktemp("kill-client")
-    layout, dice = LayoutWriter(path), random.Random(7)
+def make_image(path: Path, seed: int) -> Image:
+    """An image that shares nothing with those of other seeds: else the registry would mount it."""
+    layout, dice = LayoutWriter(path), random.Random(seed)
     shared = {"shared": dice.randbytes(LAYER)}
-    images = [
-        layout.image(arch, [shared, *({"own": dice.randbytes(LAYER)} for _ in range(LAYERS - 1))])
-        for arch in ("amd64", "arm64")
-    ]
+    images = []
+    for arch in ("amd64", "arm64"):
+        own = [{"own": dice.randbytes(LAYER)} for _ in range(LAYERS - 1)]
+        images.append(layout.image(arch, [shared, *own], level=0))
     root = layout.index(images)
     layout.tag(root, "v1")
     blobs = {f"sha256:{p.name}": p.read_bytes() for p in (path / "blobs/sha256").iterdir()}
@@ -93,8 +93,9 @@ def check(read: Read, image: Image, tag: str) -> tuple[bool, int]:
     return tagged, there
 
 
-def at_random_points(image: Image, place: Callable[[int], tuple[str, Read]], rounds: int) -> None:
-    """Kill a copy to `rounds` fresh places at random moments; check, copy again, check."""
+def at_random_points(images: Path, place: Callable[[int], tuple[str, Read]], rounds: int) -> None:
+    """Kill copies of `rounds` images to fresh places at random moments; check, copy again, check."""
+    image = make_image(images / "first", rounds)
     target, read = place(-1)
     began = time.monotonic()
     subprocess.run(words(image, target), check=True, stdout=subprocess.DEVNULL)
@@ -104,11 +105,13 @@ def at_random_points(image: Image, place: Callable[[int], tuple[str, Read]], rou
     moments = [dice.uniform(0.1, 1) * longest for _ in range(rounds)]
 
     def one(number: int) -> tuple[bool, bool, int]:
+        image = make_image(images / str(number), number)
         target, read = place(number)
         died = killed(image, target, moments[number])
         tagged, there = check(read, image, "v1")
         subprocess.run(words(image, target), check=True, stdout=subprocess.DEVNULL)
         whole(read, image, "v1")
+        shutil.rmtree(image.layout)
         return died, tagged, there
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -119,7 +122,7 @@ def at_random_points(image: Image, place: Callable[[int], tuple[str, Read]], rou
 
 @pytest.mark.slow
 def test_a_killed_copy_leaves_a_registry_without_half_an_image(
-    image: Image, argosy_registry: Registry
+    tmp_path: Path, argosy_registry: Registry
 ) -> None:
     def place(number: int) -> tuple[str, Read]:
         name = f"kill-client/app{number}".replace("-1", "first")
@@ -138,11 +141,11 @@ def test_a_killed_copy_leaves_a_registry_without_half_an_image(
 
         return f"{argosy_registry.host}/{name}:v1", read
 
-    at_random_points(image, place, ROUNDS)
+    at_random_points(tmp_path / "images", place, ROUNDS)
 
 
 @pytest.mark.slow
-def test_a_killed_copy_leaves_a_layout_without_half_an_image(image: Image, tmp_path: Path) -> None:
+def test_a_killed_copy_leaves_a_layout_without_half_an_image(tmp_path: Path) -> None:
     def place(number: int) -> tuple[str, Read]:
         path = tmp_path / f"layout{number}"
 
@@ -159,4 +162,4 @@ def test_a_killed_copy_leaves_a_layout_without_half_an_image(image: Image, tmp_p
 
         return f"oci:{path}:v1", read
 
-    at_random_points(image, place, ROUNDS // 4)
+    at_random_points(tmp_path / "images", place, ROUNDS // 4)
