@@ -170,7 +170,7 @@ def test_an_unknown_check_is_a_usage_error_that_lists_them(argosy: Argosy) -> No
 
 async def test_runtime_and_emulation_are_really_tried(argosy_process: Spawn) -> None:
     found = by_check(await argosy_process("doctor", "--json", "--only", "runtime,binfmt"))
-    assert found["runtime"]["state"] in ("ok", "fail", "skip")
+    assert found["runtime"]["state"] in ("ok", "warn", "fail", "skip")
     assert "linux/amd64 (native)" in found["binfmt"]["summary"]
 
 

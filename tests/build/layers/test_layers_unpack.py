@@ -138,6 +138,8 @@ CONFINED = {
 def test_a_hostile_archive_is_refused_and_touches_nothing_outside(jail, case, overlay):
     if "whiteout" in case and not overlay:
         pytest.skip("only layers have whiteouts")
+    if os.geteuid() != 0 and not overlay:
+        pytest.skip("needs root: what comes before the trap has owners")
     members = [m.replace(b"{tmp}", os.fsencode(jail.parent).lstrip(b"/")) for m in HOSTILE[case]]
     with pytest.raises((UnsafeLayer, ContentError)) as caught:
         put(jail, archive(*_resummed(members)), LAYER if overlay else UnpackOptions())
