@@ -292,9 +292,8 @@ class SourceBody:
         """End readings that a failing destination left: else the event loop does, and complains."""
         while self._readings:
             reading = self._readings.pop()
-            if not getattr(
-                reading, "ag_running", False
-            ):  # else another task is in it, whose end will close it
+            # If it runs, another task is in it, whose end will close it.
+            if not getattr(reading, "ag_running", False):
                 await reading.aclose()
 
     def _begin(self, start: int, *, check: bool) -> AsyncIterator[bytes]:

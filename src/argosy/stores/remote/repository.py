@@ -209,7 +209,8 @@ class RemoteRepository:
         try:
             answer = await home.ask(request, f"mount {desc.digest}", scopes, (201, 202))
         except (RegistryError, NotFound):
-            self._mounts_anonymously = self._mounts_anonymously and bool(sibling)
+            if not sibling:
+                self._mounts_anonymously = False
             return False  # it is only a short cut: the bytes go the long way
         await answer.read()
         if answer.status == 201:
