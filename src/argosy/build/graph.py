@@ -17,15 +17,25 @@ from argosy.observe import Report, silent
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """What a snapshot changes, as a blob: its descriptor, and the digest of the tar in it."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A committed file system state: one layer directory on top of its parent's.
 
     `id` names the layer directory in the snapshotter. None, where a snapshot is
-    wanted, is the empty file system (scratch).
+    wanted, is the empty file system (scratch). One that has a `layer` need not be
+    unpacked here yet: the snapshotter does that when something must see its files.
     """
 
     id: str
     parent: "Snapshot | None" = None
+    layer: Layer | None = field(default=None, compare=False)
 
     @property
     def chain(self) -> tuple[str, ...]:
