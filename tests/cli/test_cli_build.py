@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.cli.build import options_of
+from argosy.cli.building.reading import options_of
 from argosy.cli.main import parser
 from argosy.cli.verbs import find
 from argosy.errors import UsageError

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
 
 async def _run(args: argparse.Namespace) -> int:
     from argosy.build.trial import Trial, run_image
-    from argosy.cli.build import pairs
+    from argosy.cli.building.reading import pairs
     from argosy.cli.session import Session
 
     trial = Trial(

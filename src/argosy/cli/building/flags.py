@@ -1,0 +1,100 @@
+"""The words of `argosy build`: every flag, spelled as in `docker buildx build`."""
+
+from argosy.cli.options import (
+    Parser,
+    Switch,
+    add_json,
+    add_platforms,
+    add_progress,
+    add_tls,
+    whole,
+)
+
+
+def arguments(parser: Parser) -> None:
+    """The words of `build`; spelled as in `docker buildx build`."""
+    parser.add_argument(
+        "context", metavar="PATH", help="the build context, a directory; - reads a Dockerfile"
+    )
+    parser.add_argument(
+        "-f", "--file", metavar="FILE", default="", help="the Dockerfile (default PATH/Dockerfile)"
+    )
+    parser.add_argument(
+        "-t", "--tag", metavar="NAME", action="append", default=[], help="a name; repeatable"
+    )
+    add_platforms(parser, "build for these platforms (default: this machine's)")
+    _steps(parser)
+    _results(parser)
+    add_progress(parser)
+    add_tls(parser)
+
+
+def _steps(parser: Parser) -> None:
+    group = parser.add_argument_group("steps")
+    group.add_argument("--target", metavar="STAGE", default="", help="the stage to build")
+    group.add_argument(
+        "--build-arg", metavar="NAME[=VALUE]", action="append", default=[], help="set an ARG"
+    )
+    group.add_argument(
+        "--build-context",
+        metavar="NAME=WHERE",
+        action="append",
+        default=[],
+        help="a further context for COPY --from",
+    )
+    group.add_argument(
+        "--secret",
+        metavar="id=ID[,src=FILE|,env=NAME]",
+        action="append",
+        default=[],
+        help="a secret for RUN --mount=type=secret",
+    )
+    group.add_argument("--no-cache", action=Switch, default=False, help="run every step anew")
+    group.add_argument("--pull", action=Switch, default=False, help="ask for newer base images")
+    group.add_argument(
+        "--network",
+        choices=("default", "none", "host"),
+        default="default",
+        metavar="default|none|host",
+        help="the network of RUN steps",
+    )
+    group.add_argument(
+        "-j",
+        "--jobs",
+        type=whole,
+        metavar="N",
+        help="steps at once (default: processors, at least 2)",
+    )
+
+
+def _results(parser: Parser) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument("--push", action=Switch, default=False, help="push to the names' registries")
+    group.add_argument(
+        "--load", action=Switch, default=False, help="keep it in the local images (always done)"
+    )
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="type=TYPE,dest=PATH",
+        action="append",
+        default=[],
+        help="also write it: type oci, docker, local, tar, registry or image; repeatable",
+    )
+    group.add_argument("--label", metavar="NAME=VALUE", action="append", default=[], help="a label")
+    group.add_argument(
+        "--annotation",
+        metavar="[KIND:]NAME=VALUE",
+        action="append",
+        default=[],
+        help="an annotation; KIND is manifest or index",
+    )
+    group.add_argument(
+        "--metadata-file", metavar="FILE", default="", help="write what was built as JSON"
+    )
+    group.add_argument("--iidfile", metavar="FILE", default="", help="write the image's digest")
+    for name in ("provenance", "sbom"):
+        group.add_argument(
+            f"--{name}", action=Switch, default=False, help="only =false: none is made yet"
+        )
+    add_json(parser, "print {digest, names, platforms, manifests, steps, cached}")
