@@ -1,11 +1,16 @@
 """What every test stands on."""
 
 import os
+import signal
 
 import pytest
 import pytest_socket
 
 pytest_plugins = ["tests.peers"]
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and an ignored
+# signal is inherited: the commands that tests start and interrupt would not hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
