@@ -39,7 +39,12 @@ def test_the_words_of_docker_build_become_options() -> None:
     assert found.labels == {"l": "v=w"}
     assert found.annotations == {"index:k": "v"}
     assert [(s.id, s.file, s.env) for s in found.secrets] == [("s", "/f", ""), ("e", "", "E")]
-    assert (found.no_cache, found.pull, found.network, found.push) == (True, True, "none", True)
+    assert (found.no_cache, found.pull, found.conditions.network, found.push) == (
+        True,
+        True,
+        "none",
+        True,
+    )
     assert (found.metadata_file, found.iidfile) == ("m", "i")
     assert found.build_contexts == {"c": "dir"}
     assert [(o.kind, o.dest) for o in found.outputs] == [("oci", "x.tar")]

@@ -5,10 +5,12 @@ in through `Work`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from argosy.build.limits import Limits
+from argosy.build.ssh import Agent
 from argosy.content.store import Source, Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -114,8 +116,12 @@ class Process:
     platform: Platform = field(default_factory=Platform.host)
     network: Literal["default", "none", "host"] = "default"
     hostname: str = "argosy"
+    hosts: tuple[tuple[str, str], ...] = ()  # more names for /etc/hosts, each with its address
     mounts: tuple[Mount, ...] = ()
     stdin: bytes = b""
+    insecure: bool = False  # every capability, no seccomp: RUN --security=insecure
+    interactive: bool = False  # it has this process's terminal; nothing is passed to `output`
+    limits: Limits = field(default_factory=Limits)
 
 
 Output = Callable[[bytes], None]
@@ -130,6 +136,10 @@ class Execute(Protocol):
         RuntimeUnavailable if no OCI runtime, or no emulator for the platform, works here.
         """
         ...
+
+
+# Gives the terminal over to a step's shell for as long as the block lasts.
+Shell = Callable[[str], AbstractContextManager[None]]
 
 
 def _discard(_text: bytes) -> None:
@@ -149,6 +159,8 @@ class Work:
     secrets: Mapping[str, Callable[[], bytes]] = field(
         default_factory=dict
     )  # by id, read when used
+    agents: Mapping[str, Agent] = field(default_factory=dict)  # of --ssh, by id
+    shell: Shell | None = None  # --debug-shell: who wants to look into a step that failed
 
 
 @dataclass(frozen=True, slots=True)

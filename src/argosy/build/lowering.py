@@ -6,7 +6,6 @@ equal keys and is one vertex for the solver.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from argosy.build.bases import Base
 from argosy.build.dockerfile.plan import (
@@ -22,16 +21,16 @@ from argosy.build.dockerfile.plan import (
     RunMount,
     RunStep,
     Scratch,
-    SshMount,
     Stage,
     Step,
 )
 from argosy.build.graph import Op
-from argosy.build.mounts import Attached, unsupported
+from argosy.build.limits import Conditions
+from argosy.build.mounts import Attached
 from argosy.build.ops import Copy, Image, Run, Workdir
 from argosy.build.ops import Scratch as Empty
 from argosy.build.tree import Tree
-from argosy.errors import BuildError
+from argosy.errors import BuildError, UsageError
 from argosy.model.platform import Platform
 
 
@@ -52,7 +51,7 @@ class Lowering:
     plan: Plan
     bases: Mapping[BaseImage, Base]
     contexts: Mapping[str, Tree]
-    network: Literal["default", "none", "host"] = "default"
+    conditions: Conditions = field(default_factory=Conditions)
     several: bool = False  # several platforms: steps say which one they are for
     _tops: dict[int, Target] = field(default_factory=dict)
     _images: dict[BaseImage, Image] = field(default_factory=dict)
@@ -98,17 +97,19 @@ class Lowering:
             origin = self._origin(step.origin) or Empty()
             return Copy(name=name, parent=parent, origin=origin, step=step)
         if isinstance(step, RunStep):
-            if step.security != "sandbox":
-                raise _cannot(step, "RUN --security=insecure", "run it without --security")
-            if step.network == "default":
-                step = replace(step, network=self.network)
-            attached = tuple(self._attached(m) for m in step.mounts)
-            return Run(name=name, parent=parent, step=step, attached=attached)
+            return self._run(step, parent, name)
         return Workdir(name=name, parent=parent, step=step)
 
+    def _run(self, step: RunStep, parent: Op, name: str) -> Run:
+        conditions = self.conditions
+        if step.security == "insecure" and "security.insecure" not in conditions.allow:
+            raise _forbidden(step)
+        if step.network == "default":
+            step = replace(step, network=conditions.network)
+        attached = tuple(self._attached(m) for m in step.mounts)
+        return Run(name=name, parent=parent, step=step, attached=attached, conditions=conditions)
+
     def _attached(self, mount: RunMount) -> Attached:
-        if isinstance(mount, SshMount):
-            raise unsupported(mount)
         if isinstance(mount, BindMount | CacheMount):
             return Attached(mount, self._origin(mount.origin))
         return Attached(mount)
@@ -160,6 +161,14 @@ def _check_copy(step: CopyStep) -> None:
         raise _cannot(
             step, "ADD of a URL or git repository", "fetch it in a RUN, or before the build"
         )
+
+
+def _forbidden(step: RunStep) -> UsageError:
+    return UsageError(
+        f"{step.where.file}:{step.where.first}: RUN --security=insecure is not allowed",
+        why="the step would have every capability of this machine's root",
+        remedy="if you trust the Dockerfile, build with --allow security.insecure",
+    )
 
 
 def _cannot(step: Step, what: str, remedy: str) -> BuildError:

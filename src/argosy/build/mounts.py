@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -23,11 +24,13 @@ from argosy.build.dockerfile.plan import (
     InlineMount,
     RunMount,
     SecretMount,
+    SshMount,
     TmpfsMount,
 )
 from argosy.build.graph import Mount, Op, Snapshot, Work
 from argosy.build.owners import Owner
 from argosy.build.placement import Manner, Placement
+from argosy.build.ssh import forwarded, missing
 from argosy.build.tree import Choice, Stop, Tree, resolve
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import BuildError
@@ -70,7 +73,8 @@ class Attached:
                 return ["secret", m.id, m.target, m.env, m.mode, m.uid, m.gid]
             case InlineMount():
                 return ["inline", m.target, Digest.of(m.data), m.mode]
-        raise unsupported(m)
+            case SshMount():
+                return ["ssh", m.id, m.target, m.mode, m.uid, m.gid]
 
     async def content(self, snapshot: Snapshot | None, work: Work) -> Digest:
         """The name of what it shows of an op's snapshot."""
@@ -79,16 +83,6 @@ class Attached:
             return await _digest(
                 Tree(view.root, what="the file system to mount"), source, owners=True
             )
-
-
-def unsupported(mount: RunMount) -> BuildError:
-    """The error for a kind of mount that cannot be made."""
-    kind = type(mount).__name__.removesuffix("Mount").lower()
-    return BuildError(
-        f"RUN --mount=type={kind} is not supported yet",
-        why="this version mounts bind, cache, tmpfs and secret",
-        remedy="copy what the step needs, or pass it as a secret",
-    )
 
 
 async def _digest(tree: Tree, source: str, *, owners: bool = False) -> Digest:
@@ -108,6 +102,7 @@ class Held:
 
     mounts: list[Mount] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    agents: int = 0
 
 
 @asynccontextmanager
@@ -162,7 +157,8 @@ class _Mounting:
                 return Mount(kind="bind", target=m.target, source=source, readonly=True)
             case SecretMount():
                 return await self._secret(m)
-        raise unsupported(m)
+            case SshMount():
+                return await self._agent(m)
 
     async def _shown(self, one: Attached, m: BindMount, snapshot: Snapshot | None) -> str:
         """A path that shows the mount's source; what is written there is lost."""
@@ -176,6 +172,22 @@ class _Mounting:
             place = Placement(view.root, f"/{m.source.strip('/')}", Manner(), stop=stop).place
             await in_thread_to_end(lambda: place(tree, choice), stop.set)
         return await in_thread(_inside, view.root, m.source)
+
+    async def _agent(self, m: SshMount) -> Mount | None:
+        agent = self.work.agents.get(m.id)
+        if agent is None:
+            if m.required:
+                raise missing(m.id)
+            return None
+        target = m.target or f"/run/buildkit/ssh_agent.{self.held.agents}"
+        self.held.agents += 1
+        source = await in_thread(self.files.path)
+        block = forwarded(agent, source, Owner(m.uid, m.gid), m.mode)
+        await in_thread(block.__enter__)
+        self.stack.push_async_callback(in_thread, block.__exit__, None, None, None)
+        # The first one is where ssh looks, as with BuildKit.
+        self.held.env.setdefault("SSH_AUTH_SOCK", target)
+        return Mount(kind="bind", target=target, source=source)
 
     async def _secret(self, m: SecretMount) -> Mount | None:
         read = self.work.secrets.get(m.id)
@@ -213,15 +225,22 @@ class _Files:
 
     def make(self, data: bytes, mode: int, owner: Owner) -> str:
         """A file with these bytes."""
-        if not self._directory:
-            memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - not predictable
-            self._directory = tempfile.mkdtemp(prefix="argosy-", dir=memory)
-        fd, path = tempfile.mkstemp(dir=self._directory)
+        fd, path = tempfile.mkstemp(dir=self._place())
         with open(fd, "wb") as file:
             file.write(data)
             os.fchown(fd, owner.uid, owner.gid)
             os.fchmod(fd, mode)
         return path
+
+    def path(self) -> str:
+        """A path where nothing is yet."""
+        return os.path.join(self._place(), secrets.token_hex(4))
+
+    def _place(self) -> str:
+        if not self._directory:
+            memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - not predictable
+            self._directory = tempfile.mkdtemp(prefix="argosy-", dir=memory)
+        return self._directory
 
     def remove(self) -> None:
         """Remove them."""

@@ -10,14 +10,15 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from argosy.build.dockerfile.ignore import Matcher, patterns
 from argosy.build.dockerfile.plan import CopyStep, RunStep, WorkdirStep
 from argosy.build.dockerfile.source import SourceRange
-from argosy.build.graph import CacheKey, Op, Process, Snapshot, Work
+from argosy.build.graph import CacheKey, Op, Process, Shell, Snapshot, Work
 from argosy.build.layers.archive import extract, is_archive
+from argosy.build.limits import Conditions
 from argosy.build.mounts import Attached, mounted
 from argosy.build.owners import mode, owner
 from argosy.build.placement import Manner, Placement
@@ -205,6 +206,7 @@ class Run:
     parent: Op
     step: RunStep
     attached: tuple[Attached, ...] = ()
+    conditions: Conditions = field(default_factory=Conditions)
 
     @property
     def inputs(self) -> tuple[Op, ...]:
@@ -214,7 +216,7 @@ class Run:
     async def cache_key(self, inputs: Sequence[CacheKey]) -> CacheKey:
         """By all that the command can see, but for secrets, proxies and what cache mounts hold."""
         seen = [await a.seen() for a in self.attached]
-        definition = ["run/1", self._definition(), seen, inputs[0].fast]
+        definition = ["run/2", self._definition(), seen, inputs[0].fast]
         fast = key_of(*definition, [i.fast for i in inputs[1:]])
         binds = [a for a in self.attached if a.op]
         if not binds:
@@ -233,6 +235,8 @@ class Run:
             with _told_at(self.step.where):
                 async with self._process(inputs, work) as process:
                     status = await work.execute(process, workspace.root, tail)
+                    if status != 0 and work.shell:
+                        await self._look_into(process, workspace.root, work.shell, work)
                 if status != 0:
                     raise self._failed(status, tail.text)
             return await work.snapshots.commit(workspace)
@@ -240,7 +244,9 @@ class Run:
     def _definition(self) -> list[Any]:
         s = self.step
         where = [s.cwd, s.user, str(s.platform), s.network, s.security]
-        return [list(s.args), [list(pair) for pair in s.env], where]
+        # Of added hosts only the names count: addresses change from machine to machine.
+        more = [[name for name, _ in self.conditions.hosts], self.conditions.hostname]
+        return [list(s.args), [list(pair) for pair in s.env], where, more]
 
     @asynccontextmanager
     async def _process(
@@ -256,7 +262,18 @@ class Run:
                 user=step.user,
                 platform=step.platform,
                 network=step.network,
+                hostname=self.conditions.hostname,
+                hosts=self.conditions.hosts,
                 mounts=tuple(held.mounts),
+                insecure=step.security == "insecure",
+                limits=self.conditions.limits,
+            )
+
+    async def _look_into(self, process: Process, root: str, shell: Shell, work: Work) -> None:
+        """Hand the failed step's file system, mounts and variables to a shell of the user's."""
+        with shell(self.name):
+            await work.execute(
+                replace(process, args=("/bin/sh",), interactive=True), root, lambda _text: None
             )
 
     def _failed(self, status: int, output: str) -> StepFailed:

@@ -6,7 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
-from argosy.build.graph import Execute, Snapshotter
+from argosy.build.graph import Execute, Shell, Snapshotter
+from argosy.build.limits import Conditions
+from argosy.build.ssh import Agent
 from argosy.content.store import Store
 from argosy.errors import UsageError
 from argosy.model.descriptor import Descriptor
@@ -95,7 +97,9 @@ class BuildOptions:
     push: bool = False
     no_cache: bool = False
     pull: bool = False
-    network: Literal["default", "none", "host"] = "default"
+    agents: tuple[Agent, ...] = ()  # --ssh
+    conditions: Conditions = field(default_factory=Conditions)
+    debug_shell: bool = False
     metadata_file: str = ""
     iidfile: str = ""
     source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH
@@ -133,6 +137,7 @@ class Ends:
     images: Store  # the images of this machine; tagged with full references
     repository: Callable[[Reference], Store]
     archive: Archive
+    shell: Shell | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,8 @@ async def build(
             report=report,
             cache_mounts=os.path.join(state, "mounts"),
             secrets={s.id: partial(_secret, s) for s in options.secrets},
+            agents={a.id: a for a in options.agents},
+            shell=ends.shell if options.debug_shell else None,
         )
         this = _Build(options, settings, ends, work, await stack.enter_async_context(cache))
         return await this.run(dockerfile, trees)
@@ -120,7 +122,7 @@ class _Build:
         for platform in platforms:
             bases, plan = await self._planned(dockerfile, platform, resolver)
             lowering = Lowering(
-                plan, bases, trees, network=self.options.network, several=len(platforms) > 1
+                plan, bases, trees, conditions=self.options.conditions, several=len(platforms) > 1
             )
             targets.append(lowering.target())
         self._warn(targets[0].plan)

@@ -3,16 +3,19 @@
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from argosy.cli.building.flags import arguments
 from argosy.cli.building.reading import options_of
+from argosy.errors import UsageError
 
 if TYPE_CHECKING:
+    from argosy.build.graph import Shell
     from argosy.build.pipeline import BuildOptions, BuildResult
     from argosy.content.store import Store
+    from argosy.observe import Report
 
 __all__ = ["HELP", "arguments", "run"]
 
@@ -27,6 +30,8 @@ def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     from argosy.build.snapshot.mounts import enter_private_mounts
 
     options = options_of(args, os.environ, sys.stdin.buffer.read)
+    if options.debug_shell and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--debug-shell needs a terminal", remedy="leave it out in scripts")
     enter_private_mounts()  # before any thread starts: a mount namespace is a thread's own
     return _build(args, options)
 
@@ -37,10 +42,28 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
 
     async with Session(args) as session:
         client = await session.client()
-        ends = Ends(images=session.images(), repository=client.repository, archive=archive)
+        ends = Ends(
+            images=session.images(),
+            repository=client.repository,
+            archive=archive,
+            shell=_shell(session.report),
+        )
         result = await build(options, settings=session.settings, ends=ends, report=session.report)
     _tell(args, result)
     return 0
+
+
+def _shell(report: "Report") -> "Shell":
+    """Gives the terminal to the shell of a failed step (--debug-shell)."""
+    from argosy.cli.terminal.progress import handed_over
+
+    @contextmanager
+    def shell(step: str) -> Iterator[None]:
+        with handed_over(report):
+            print(f"{step} failed; this shell is where it ran, `exit` goes on.", file=sys.stderr)
+            yield
+
+    return shell
 
 
 def _tell(args: argparse.Namespace, result: "BuildResult") -> None:

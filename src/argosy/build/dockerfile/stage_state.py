@@ -41,11 +41,9 @@ from argosy.build.dockerfile.plan import (
     Origin,
     Pairs,
     RunStep,
-    SshMount,
     Step,
     WorkdirStep,
 )
-from argosy.build.dockerfile.support import require
 from argosy.build.dockerfile.transfer import Around, absolute, display_name, transfer_step
 from argosy.model.platform import Platform
 
@@ -123,14 +121,10 @@ class StageState:
     @apply.register
     def _run(self, instruction: Run) -> None:
         args, mounts = self._command_of(instruction)
-        if instruction.security == "insecure":
-            require("RUN --security=insecure", "--security")
         around = Surroundings(
             expand=self._expand, workdir=self.draft.workdir, origin=self._around.origin
         )
         found = [resolve_mount(flag, around) for flag in instruction.mounts]
-        if any(isinstance(m, SshMount) for m in found):
-            require("RUN --mount=type=ssh", "type=ssh")
         self.steps.append(
             RunStep(
                 name=self._run_name(instruction),

@@ -9,8 +9,6 @@ from argosy.build.dockerfile.source import Fault
 NOT_YET = {
     "ADD URL": "download the file in a RUN step, or before the build into the context",
     "ADD git": "clone in a RUN step, or before the build into the context",
-    "RUN --mount=type=ssh": "pass a deploy key with --mount=type=secret",
-    "RUN --security=insecure": "leave the flag out: steps run in the sandbox",
 }
 
 

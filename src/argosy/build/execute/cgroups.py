@@ -10,14 +10,14 @@ _TREE = "/sys/fs/cgroup"
 _PATIENCE = 2.0  # seconds for killed processes to be gone
 
 
-def cgroup_of(container: str) -> str:
-    """The name of a container's cgroup, at the top of each hierarchy."""
-    return f"argosy-{container}"
+def cgroup_of(container: str, parent: str = "") -> str:
+    """The path of a container's cgroup in each hierarchy: at its top, or below `parent`."""
+    return os.path.join(parent.strip("/"), f"argosy-{container}")
 
 
-def clear(container: str, tree: str = _TREE) -> None:
+def clear(container: str, parent: str = "", tree: str = _TREE) -> None:
     """Kill whatever is in a container's cgroup, and remove it from every hierarchy (blocking)."""
-    name = cgroup_of(container)
+    name = glob.escape(cgroup_of(container, parent))
     deadline = time.monotonic() + _PATIENCE
     while groups := [*glob.glob(f"{tree}/{name}"), *glob.glob(f"{tree}/*/{name}")]:
         for group in groups:

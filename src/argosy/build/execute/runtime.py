@@ -13,7 +13,7 @@ import secrets
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from argosy.build.execute.accounts import account
 from argosy.build.execute.cgroups import clear
@@ -105,19 +105,25 @@ class _Container:
         config = runtime_config(process, who, place)
         with storage_errors(f"prepare a step in {self._bundle}"):
             os.mkdir(self._bundle, 0o700)
-            _write(place.hosts, hosts_file(process.hostname))
+            _write(place.hosts, hosts_file(process))
             _write(place.resolv_conf, resolv_file())
             _write(os.path.join(self._bundle, "config.json"), json.dumps(config))
-            _write(os.path.join(self._bundle, "ends-with"), json.dumps(self._deletion()))
+            _write(os.path.join(self._bundle, "ends-with"), json.dumps(self._ending()))
             self._stubs = Stubs(self._root, targets(process))
 
     def _deletion(self) -> list[str]:
         return self._runtime.command(self._state, "delete", "--force", self._id)
 
+    def _ending(self) -> dict[str, Any]:
+        """What another process must know to end it."""
+        return {"delete": self._deletion(), "cgroup": self._process.limits.cgroup_parent}
+
     async def run(self, output: Output) -> int:
         """Start it and pass on what it says; a cancelled caller kills it."""
         words = ("--log", self._log, "--log-format", "json", "run", "--bundle", self._bundle)
         command = self._runtime.command(self._state, *words, "--no-new-keyring", self._id)
+        if self._process.interactive:
+            return await self._converse(command)
         stdin = self._process.stdin
         said = _Tail(output)
         child = await asyncio.create_subprocess_exec(
@@ -138,6 +144,14 @@ class _Container:
             await self._end(child)
         return await in_thread(self._verdict, status, said)
 
+    async def _converse(self, command: list[str]) -> int:
+        """Run it on this process's own terminal, which the runtime passes on."""
+        child = await asyncio.create_subprocess_exec(*command)
+        try:
+            return await child.wait()
+        finally:
+            await self._end(child)
+
     async def _end(self, child: asyncio.subprocess.Process) -> None:
         # The runtime first: else it could still start what we are about to delete.
         if child.returncode is None:
@@ -148,7 +162,9 @@ class _Container:
 
     def _delete(self) -> None:
         subprocess.run(self._deletion(), capture_output=True, check=False)
-        clear(self._id)  # a runtime killed early on knows nothing of what it began
+        clear(
+            self._id, self._process.limits.cgroup_parent
+        )  # a runtime killed early on knows nothing of what it began
 
     def remove(self) -> None:
         """Take away the bundle and the mount points (blocking)."""
@@ -232,11 +248,11 @@ def _write(path: str, text: str) -> None:
 def discard(session: str) -> None:
     """End the containers of a session that is over, and remove its directory (blocking)."""
     for name in os.listdir(session):
-        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             with open(os.path.join(session, name, "ends-with"), encoding="utf-8") as file:
-                command = json.load(file)
-            subprocess.run(command, capture_output=True, check=False)
-            clear(name)
+                ending = json.load(file)
+            subprocess.run(ending["delete"], capture_output=True, check=False)
+            clear(name, ending["cgroup"])
     remove_tree(session)
 
 

@@ -1,7 +1,8 @@
 """The OCI runtime config of a RUN step: a pure function from a process to config.json.
 
 As docker build sets a step up: Docker's default capabilities, mounts, masked paths
-and seccomp bounds; no resource limits; privileges may be gained (setuid works).
+and seccomp bounds; privileges may be gained (setuid works). An insecure step has every
+capability this process has to give, and no bounds.
 Source: OCI runtime-spec config.md, config-linux.md.
 """
 
@@ -34,6 +35,19 @@ _CAPABILITIES = (
 )
 # Their bits (capability.h): the kernel's own list says which of them this process has to give.
 _BITS = dict(zip(_CAPABILITIES, (0, 1, 4, 3, 27, 13, 6, 7, 31, 8, 10, 18, 5, 29), strict=True))
+
+# Every capability, in the order of its bit (capability.h).
+_EVERY = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID"),
+    *("CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE"),
+    *("CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW"),
+    *("CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT"),
+    *("CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE"),
+    *("CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE"),
+    *("CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE"),
+    *("CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ"),
+    *("CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"),
+)
 
 _MASKED = (
     "/proc/acpi",
@@ -101,9 +115,22 @@ def runtime_config(process: Process, account: Account, place: Place) -> dict[str
         "root": {"path": place.root, "readonly": False},
         "hostname": process.hostname,
         "process": _process(process, account),
-        "mounts": [*_MOUNTS, *_etc(place), *(_given(mount) for mount in process.mounts)],
+        "mounts": [*_own(process), *_etc(place), *(_given(mount) for mount in process.mounts)],
         "linux": _linux(process, place),
     }
+
+
+def _own(process: Process) -> list[dict[str, Any]]:
+    """The mounts every step has; /dev/shm as large as was asked, /sys writable if insecure."""
+    found = []
+    for mount in _MOUNTS:
+        options = list(mount["options"])
+        if mount["destination"] == "/dev/shm" and process.limits.shm_size:  # noqa: S108
+            options[-1] = f"size={process.limits.shm_size}"
+        if mount["destination"] == "/sys" and process.insecure:
+            options[-1] = "rw"
+        found.append({**mount, "options": options})
+    return found
 
 
 def targets(process: Process) -> list[str]:
@@ -117,7 +144,7 @@ def targets(process: Process) -> list[str]:
 def _process(process: Process, account: Account) -> dict[str, Any]:
     env = {"PATH": PATH, "HOME": account.home, **process.env}
     return {
-        "terminal": False,
+        "terminal": process.interactive,
         "user": {
             "uid": account.uid,
             "gid": account.gid,
@@ -127,16 +154,18 @@ def _process(process: Process, account: Account) -> dict[str, Any]:
         "args": list(process.args),
         "env": [f"{name}={value}" for name, value in env.items()],
         "cwd": process.cwd,
-        "capabilities": _capabilities(root=account.uid == 0),
+        "capabilities": _capabilities(root=account.uid == 0, insecure=process.insecure),
         "noNewPrivileges": False,
+        "rlimits": [limit.to_json() for limit in process.limits.ulimits],
     }
 
 
-def _capabilities(*, root: bool) -> dict[str, list[str]]:
+def _capabilities(*, root: bool, insecure: bool) -> dict[str, list[str]]:
     # Nothing is inheritable (CVE-2022-24769). Who is not root holds nothing, but may gain
     # what the bounding set allows, by setuid programs and file capabilities.
     given = _bounding()
-    held = [name for name in _CAPABILITIES if given >> _BITS[name] & 1]
+    wanted = _BITS if not insecure else {name: bit for bit, name in enumerate(_EVERY)}
+    held = [name for name, bit in wanted.items() if given >> bit & 1]
     return {"bounding": held, **({"effective": held, "permitted": held} if root else {})}
 
 
@@ -166,26 +195,32 @@ def _linux(process: Process, place: Place) -> dict[str, Any]:
     namespaces = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
     if process.network == "none":
         namespaces.append({"type": "network"})
-    everything = {"access": "rwm", "allow": False}
+    everything = {"access": "rwm", "allow": process.insecure}
     nodes = ({"type": kind, "access": "m", "allow": True} for kind in ("c", "b"))
-    return {
-        "namespaces": namespaces,
-        "cgroupsPath": f"/{cgroup_of(place.id)}",
-        "resources": {"devices": [everything, *nodes]},
+    sandbox = {
         "seccomp": profile(Platform.host().architecture),
         "maskedPaths": list(_MASKED),
         "readonlyPaths": list(_READ_ONLY),
     }
+    return {
+        "namespaces": namespaces,
+        "cgroupsPath": f"/{cgroup_of(place.id, process.limits.cgroup_parent)}",
+        "resources": {"devices": [everything, *nodes], **process.limits.resources},
+        **({} if process.insecure else sandbox),
+    }
 
 
-def hosts_file(hostname: str) -> str:
-    """/etc/hosts of a step: the machine's own (its network is the machine's), and its hostname."""
-    try:
-        with open("/etc/hosts", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
-    return f"{text.rstrip()}\n127.0.1.1 {hostname}\n"
+def hosts_file(process: Process) -> str:
+    """/etc/hosts of a step: localhost, its hostname, and what was added; nothing of this machine's.
+
+    Else a build would depend on where it runs.
+    """
+    lines = [
+        f"127.0.0.1\tlocalhost {process.hostname}",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        *(f"{address}\t{name}" for name, address in process.hosts),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def resolv_file() -> str:

@@ -24,6 +24,7 @@ def arguments(parser: Parser) -> None:
     )
     add_platforms(parser, "build for these platforms (default: this machine's)")
     _steps(parser)
+    _sandbox(parser)
     _results(parser)
     add_progress(parser)
     add_tls(parser)
@@ -64,6 +65,35 @@ def _steps(parser: Parser) -> None:
         type=whole,
         metavar="N",
         help="steps at once (default: processors, at least 2)",
+    )
+
+
+def _sandbox(parser: Parser) -> None:
+    group = parser.add_argument_group("what RUN steps have")
+    words = {
+        "--ssh": ("ID[=SOCKET|KEY,…]", "an SSH agent, or keys, for RUN --mount=type=ssh"),
+        "--add-host": (
+            "NAME:ADDRESS",
+            "a further name in /etc/hosts; host-gateway is this machine",
+        ),
+        "--allow": (
+            "ENTITLEMENT",
+            "allow security.insecure (or network.host, which needs no leave)",
+        ),
+        "--resource": ("NAME=VALUE", "a limit: memory, memory-swap, cpu-quota, cpuset-cpus, …"),
+        "--ulimit": ("NAME=SOFT[:HARD]", "a limit of the processes, such as nofile=1024"),
+    }
+    for flag, (metavar, text) in words.items():
+        group.add_argument(flag, metavar=metavar, action="append", default=[], help=text)
+    group.add_argument("--shm-size", metavar="SIZE", default="", help="of /dev/shm (default 64m)")
+    group.add_argument(
+        "--cgroup-parent", metavar="PATH", default="", help="the cgroup that steps run below"
+    )
+    group.add_argument(
+        "--debug-shell",
+        action=Switch,
+        default=False,
+        help="when a step fails, open a shell where it failed",
     )
 
 

@@ -1,6 +1,7 @@
 """From the words of `argosy build` to the build's options."""
 
 import argparse
+import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING
 from argosy.errors import UsageError
 
 if TYPE_CHECKING:
+    from argosy.build.limits import Conditions
     from argosy.build.pipeline import BuildOptions, Secret
+    from argosy.build.ssh import Agent
 
 
 def options_of(
@@ -37,12 +40,63 @@ def options_of(
         push=args.push,
         no_cache=args.no_cache,
         pull=args.pull,
-        network=args.network,
+        agents=_agents(args.ssh),
+        conditions=_conditions(args),
+        debug_shell=args.debug_shell,
         metadata_file=args.metadata_file,
         iidfile=args.iidfile,
         source_date_epoch=_epoch(environ.get("SOURCE_DATE_EPOCH", "")),
         jobs=args.jobs or 0,
     )
+
+
+def _agents(words: Sequence[str]) -> "tuple[Agent, ...]":
+    from argosy.build.ssh import Agent
+
+    return tuple(Agent.parse(word) for word in words)
+
+
+def _conditions(args: argparse.Namespace) -> "Conditions":
+    from argosy.build.limits import Conditions, Limits, Ulimit, read_resources, read_size
+
+    limits = Limits(
+        **read_resources(args.resource),
+        shm_size=read_size("--shm-size", args.shm_size),
+        ulimits=tuple(Ulimit.parse(word) for word in args.ulimit),
+        cgroup_parent=args.cgroup_parent,
+    )
+    return Conditions(
+        network=args.network,
+        hosts=tuple(_host(word) for word in args.add_host),
+        limits=limits,
+        allow=frozenset(_entitlement(word) for word in args.allow),
+    )
+
+
+def _host(word: str) -> tuple[str, str]:
+    # As docker: NAME:ADDRESS or NAME=ADDRESS; an IPv6 address may stand in brackets.
+    name, _, address = word.partition("=" if "=" in word else ":")
+    address = address.removeprefix("[").removesuffix("]")
+    if address == "host-gateway":
+        address = "127.0.0.1"  # the steps' network is this machine's own
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as e:
+        raise UsageError(
+            f"--add-host {word!r} cannot be read",
+            why=str(e),
+            remedy="write --add-host NAME:ADDRESS",
+        ) from e
+    if not name or set(name) & set(" \t\n#"):
+        raise UsageError(f"--add-host {word!r} has no usable name")
+    return name, address
+
+
+def _entitlement(word: str) -> str:
+    known = ("network.host", "security.insecure")
+    if word not in known:
+        raise UsageError(f"--allow {word!r} is not known", remedy=f"use one of {', '.join(known)}")
+    return word
 
 
 def _refuse(args: argparse.Namespace) -> None:

@@ -7,8 +7,8 @@ elsewhere; BUILDKIT_PROGRESS sets another default, as in buildx.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -55,6 +55,14 @@ def showing(kind: str, stream: TextIO | None = None) -> AbstractContextManager[R
 
         return Display(stream)
     return nullcontext(silent)
+
+
+@contextmanager
+def handed_over(report: Report) -> Iterator[None]:
+    """Nothing is drawn while the block runs: somebody else has the terminal."""
+    pause = getattr(report, "paused", nullcontext)
+    with pause():
+        yield
 
 
 @dataclass(slots=True)
