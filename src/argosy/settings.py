@@ -14,9 +14,12 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def size(text: str) -> int:
-    """Bytes from `512`, `64k`, `10MB`, `2GiB` (binary units)."""
+    """Bytes from `512`, `64k`, `10MB`, `2GiB` (binary units). ValueError for anything else."""
     plain = text.strip().lower().removesuffix("ib").removesuffix("b")
-    number, unit = plain.rstrip("kmgt"), plain[len(plain.rstrip("kmgt")) :]
+    number = plain.rstrip("kmgt")
+    unit = plain[len(number) :]
+    if unit not in _UNITS or not number.replace(".", "", 1).isdecimal():
+        raise ValueError(f"{text!r} is not a size such as 64k or 2GiB")
     return int(float(number) * _UNITS[unit])
 
 

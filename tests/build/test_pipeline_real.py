@@ -10,14 +10,13 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from argosy.build.execute.elf import exit_program
-from argosy.build.pipeline import BuildOptions, Ends, Output, build
+from argosy.build.pipeline import Output
 from argosy.content.graph import manifest
 from argosy.content.verify import read
 from argosy.errors import StepFailed
 from argosy.model.config import parse_config
 from argosy.model.platform import Platform
-from argosy.settings import Settings
-from argosy.stores.layout import OCILayout
+from tests.building import BASE, Real
 
 pytestmark = [
     pytest.mark.root,
@@ -29,51 +28,6 @@ AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 @pytest.fixture
 def world(tmp_path):
     return Real(str(tmp_path))
-
-
-class Real:
-    def __init__(self, path):
-        self.path = path
-        self.events = []
-        self.settings = Settings(home=os.path.join(path, "home"))
-        self.images = OCILayout(os.path.join(path, "home", "images"), durable=False)
-
-    def file(self, path, content, mode=0o644):
-        full = os.path.join(self.path, "context", path)
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        with open(full, "wb") as f:
-            f.write(content if isinstance(content, bytes) else content.encode())
-        os.chmod(full, mode)
-
-    def busybox(self):
-        """busybox with the libraries it needs, as a root file system in the context."""
-        with open("/bin/busybox", "rb") as f:
-            self.file("root/bin/busybox", f.read(), 0o755)
-        ldd = subprocess.run(["ldd", "/bin/busybox"], capture_output=True, text=True)
-        for word in ldd.stdout.split():
-            if word.startswith("/") and os.path.exists(word):
-                with open(word, "rb") as f:
-                    self.file(f"root{word}", f.read(), 0o755)
-        os.symlink("busybox", os.path.join(self.path, "context/root/bin/sh"))
-
-    async def build(self, dockerfile, **options):
-        self.file("Dockerfile", dockerfile)
-        self.events.clear()
-        return await build(
-            BuildOptions(
-                context=os.path.join(self.path, "context"),
-                **{"tags": ("example.com/app:1",), **options},
-            ),
-            settings=self.settings,
-            ends=Ends(images=self.images, repository=None, archive=None),
-            report=self.events.append,
-        )
-
-    def output(self):
-        return "".join(e.text for e in self.events if e.kind == "log")
-
-
-BASE = "FROM scratch AS base\nCOPY root /\nENV PATH=/bin\n"
 
 
 async def test_copies_and_commands_become_the_files_they_should(world, tmp_path):

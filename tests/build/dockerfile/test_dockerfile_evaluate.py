@@ -425,8 +425,6 @@ def test_history_has_one_entry_for_each_instruction_after_those_of_the_base() ->
         "ADD https://example.org/x /",
         "ADD https://example.org/x.git#main /",
         "ADD git@example.org:x /",
-        "RUN --mount=type=ssh x",
-        "RUN --security=insecure x",
     ],
 )
 def test_what_the_engine_cannot_run_is_an_error_only_if_the_target_needs_it(line: str) -> None:
