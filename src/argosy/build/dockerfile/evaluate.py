@@ -11,7 +11,7 @@ The loop runs more than once only where a base's ONBUILD triggers name further i
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from argosy.build.dockerfile.image_config import ImageDraft
 from argosy.build.dockerfile.instructions import Arg, Instruction, Onbuild
@@ -39,14 +39,33 @@ from argosy.errors import BuildError
 Bases = Mapping[BaseImage, Mapping[str, Any]]
 
 
+class Watch(Protocol):
+    """Looks on while stages are evaluated; it may not change what they come to."""
+
+    def begins(self, node: Node, state: StageState) -> None:
+        """A stage begins, with what its base gave it."""
+        ...
+
+    def applied(self, instruction: Instruction, state: StageState) -> None:
+        """An instruction was applied."""
+        ...
+
+
 def base_images(
-    dockerfile: Dockerfile, options: FrontendOptions, bases: Bases | None = None
+    dockerfile: Dockerfile,
+    options: FrontendOptions,
+    bases: Bases | None = None,
+    *,
+    every: bool = False,
 ) -> tuple[BaseImage, ...]:
-    """The images the target needs that `bases` lacks; call it again with their configs added."""
+    """The images the target needs that `bases` lacks; call it again with their configs added.
+
+    With `every`, those that any stage needs.
+    """
     known = bases or {}
-    evaluation = _Evaluation(arrange(dockerfile, options), known)
+    evaluation = Evaluation(arrange(dockerfile, options), known)
     found: dict[BaseImage, None] = {}
-    for node in evaluation.reachable():
+    for node in evaluation.graph.nodes if every else evaluation.reachable():
         origins: list[Origin] = [node.base, *(o for _, o in evaluation.origins(node))]
         found |= {o.image: None for o in origins if isinstance(o, FromImage)}
     return tuple(image for image in found if image not in known)
@@ -57,7 +76,7 @@ def evaluate(dockerfile: Dockerfile, options: FrontendOptions, bases: Bases) -> 
 
     `bases` has the JSON of the image config of every image that base_images named.
     """
-    evaluation = _Evaluation(arrange(dockerfile, options), bases)
+    evaluation = Evaluation(arrange(dockerfile, options), bases)
     nodes = evaluation.reachable()
     stages = tuple(evaluation.stage(node) for node in nodes)
     last = stages[-1]
@@ -86,7 +105,7 @@ def _relabelled(stage: Stage, labels: Mapping[str, str]) -> Stage:
 
 
 def _unused(
-    dockerfile: Dockerfile, options: FrontendOptions, evaluation: "_Evaluation"
+    dockerfile: Dockerfile, options: FrontendOptions, evaluation: "Evaluation"
 ) -> tuple[str, ...]:
     declared = {name for arg in dockerfile.global_args for name, _ in arg.args}
     for stage in dockerfile.stages:
@@ -102,11 +121,12 @@ def _unused(
     )
 
 
-class _Evaluation:
+class Evaluation:
     """One pass over the stages; keeps the states that later stages go on from."""
 
-    def __init__(self, graph: StageGraph, bases: Bases) -> None:
-        self._graph = graph
+    def __init__(self, graph: StageGraph, bases: Bases, watch: Watch | None = None) -> None:
+        self.graph = graph
+        self._watch = watch
         self._bases = bases
         self._states: dict[int, StageState] = {}
         self._written: dict[int, tuple[Instruction, ...]] = {}
@@ -114,9 +134,9 @@ class _Evaluation:
 
     def reachable(self) -> list[Node]:
         """The stages the target needs, from the top; the target is the last."""
-        nodes = self._graph.nodes
+        nodes = self.graph.nodes
         needed: set[int] = set()
-        waiting = [self._graph.target]
+        waiting = [self.graph.target]
         while waiting:
             index = waiting.pop()
             if index in needed:
@@ -131,9 +151,9 @@ class _Evaluation:
         for instruction in self.instructions(node):
             for name in from_names([instruction]):
                 try:
-                    yield instruction, self._graph.origin(name, node.stage.index)
+                    yield instruction, self.graph.origin(name, node.stage.index)
                 except Fault as fault:
-                    raise self._graph.located(fault, instruction.where) from fault
+                    raise self.graph.located(fault, instruction.where) from fault
 
     def instructions(self, node: Node) -> tuple[Instruction, ...]:
         """What the stage runs: the base's ONBUILD triggers, then its own instructions."""
@@ -145,7 +165,7 @@ class _Evaluation:
     def _triggers(self, node: Node) -> list[Instruction]:
         where = node.stage.start.where
         if isinstance(node.base, FromStage):
-            above = self._graph.nodes[node.base.index].stage.instructions
+            above = self.graph.nodes[node.base.index].stage.instructions
             texts = [i.trigger for i in above if isinstance(i, Onbuild)]
         elif isinstance(node.base, FromImage) and node.base.image in self._bases:
             texts = ImageDraft.of_image(self._bases[node.base.image]).triggers
@@ -154,16 +174,20 @@ class _Evaluation:
         try:
             return [parse_trigger(text, where) for text in texts]
         except Fault as fault:
-            raise self._graph.located(fault, where) from fault
+            raise self.graph.located(fault, where) from fault
 
     def stage(self, node: Node) -> Stage:
         """Evaluate one stage; those it needs must have been evaluated."""
         state = self._begin(node)
+        if self._watch:
+            self._watch.begins(node, state)
         for instruction in self.instructions(node):
             try:
                 state.apply(instruction)
             except Fault as fault:
-                raise self._graph.located(fault, instruction.where) from fault
+                raise self.graph.located(fault, instruction.where) from fault
+            if self._watch:
+                self._watch.applied(instruction, state)
         self._states[node.stage.index] = state
         self.declared |= state.args.keys()
         return Stage(
@@ -179,7 +203,7 @@ class _Evaluation:
         )
 
     def _begin(self, node: Node) -> StageState:
-        graph, index = self._graph, node.stage.index
+        graph, index = self.graph, node.stage.index
         around = Surrounding(
             platform=node.platform,
             escape=graph.dockerfile.escape,

@@ -24,6 +24,24 @@ _SPECIAL = "@*#?-$!"
 _ANY = None  # in a pattern: one character, whatever it is
 
 
+class Watched(dict[str, str]):
+    """Variables that note which of them were asked for; what the build checks look at.
+
+    `asked` are the names in any form, `missing` those that have no value where no other
+    text was said to take its place.
+    """
+
+    def __init__(self, values: Env) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+        self.missing: set[str] = set()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.asked = set()
+        self.missing = set()
+
+
 def expand(word: str, env: Env, escape: str = "\\") -> str:
     """The word with its variables replaced and its quotes removed."""
     return _Scanner(word, env, escape).until("").text()
@@ -169,7 +187,7 @@ class _Scanner:
         self.position += 1
         if not self.source.startswith("{", self.position):
             name = self._name()
-            return self.env.get(name, "") if name else "$"
+            return self._value(name) if name else "$"
         self.position += 1
         self.depth += 1
         if self.depth > _MAX_DEPTH:
@@ -177,6 +195,13 @@ class _Scanner:
         value = self._braced()
         self.depth -= 1
         return value
+
+    def _value(self, name: str) -> str:
+        if isinstance(self.env, Watched):
+            self.env.asked.add(name)
+            if name not in self.env and (name[0].isalpha() or name[0] == "_"):
+                self.env.missing.add(name)
+        return self.env.get(name, "")
 
     def _name(self) -> str:
         start, source = self.position, self.source
@@ -199,7 +224,7 @@ class _Scanner:
             raise self._bad("no variable's name follows ${")
         operator = self._next()
         if operator == "}":
-            return self.env.get(name, "")
+            return self._value(name)
         if not operator:
             raise self._missing("}")
         if operator in "#%":
@@ -216,6 +241,8 @@ class _Scanner:
     def _conditional(self, name: str, operator: str, *, empty_is_unset: bool) -> str:
         word = self.until("}").text()
         value = self.env.get(name)
+        if isinstance(self.env, Watched):
+            self.env.asked.add(name)
         missing = value is None or (empty_is_unset and not value)
         if operator == "-":
             return word if missing else value or ""
@@ -235,7 +262,7 @@ class _Scanner:
         longest = self.source.startswith(operator, self.position)
         self.position += longest
         tokens = _tokens(self.until("}", raw=True).text())
-        value = self.env.get(name, "")
+        value = self._value(name)
         if operator == "#":
             return value[_prefix(tokens, value, longest=longest) :]
         return value[::-1][_prefix(tokens[::-1], value[::-1], longest=longest) :][::-1]
@@ -245,7 +272,7 @@ class _Scanner:
         self.position += everywhere
         tokens = _tokens(self.until("/", raw=True).text())
         replacement = self.until("}", raw=True).text()
-        return _replaced(self.env.get(name, ""), tokens, replacement, everywhere=everywhere)
+        return _replaced(self._value(name), tokens, replacement, everywhere=everywhere)
 
     def _missing(self, stop: str) -> Fault:
         what = {"'": "single quote", '"': "double quote"}.get(stop, stop)

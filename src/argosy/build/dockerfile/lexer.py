@@ -113,7 +113,7 @@ def read_statements(source: Source) -> Script:
     """Cut a Dockerfile into statements; DockerfileError for documents left open and the like."""
     directives = tuple(_directives(source))
     escape = next((d.value for d in directives if d.name == "escape"), "\\")
-    reader = _Reader(source, escape)
+    reader = _Reader(source, escape, directives[-1].where.last if directives else 0)
     return Script(
         source=source, escape=escape, directives=directives, statements=tuple(reader.statements())
     )
@@ -165,11 +165,11 @@ def _directives(source: Source) -> Iterator[Directive]:
 class _Reader:
     """Goes down the lines; what it has read of the statement at hand is its state."""
 
-    def __init__(self, source: Source, escape: str) -> None:
+    def __init__(self, source: Source, escape: str, at: int) -> None:
         self._source = source
         self._lines = source.lines
         self._escape = escape
-        self._at = 0  # the index of the next line
+        self._at = at  # the index of the next line
 
     def statements(self) -> Iterator[Statement]:
         comments: list[str] = []

@@ -6,6 +6,7 @@ Everything that is wrong is a DockerfileError that says where.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,31 @@ def parse(content: bytes | str, file: str = "Dockerfile") -> Dockerfile:
         global_args=global_args,
         stages=stages,
         statements=script.statements,
+    )
+
+
+def parse_beginning(content: bytes | str, file: str = "Dockerfile") -> Dockerfile | None:
+    """What can be read of a Dockerfile above its first error; None if that is no stage."""
+    try:
+        source = decode(content, file)
+        script = read_statements(source)
+    except DockerfileError:
+        return None
+    read: list[Instruction] = []
+    with suppress(DockerfileError):
+        for statement in script.statements:
+            read.append(_located(source, statement, script.escape))  # noqa: PERF401 - up to an error
+    try:
+        global_args, stages = _arranged(source, read)
+    except DockerfileError:
+        return None
+    return Dockerfile(
+        source=source,
+        escape=script.escape,
+        directives=script.directives,
+        global_args=global_args,
+        stages=stages,
+        statements=script.statements[: len(read)],
     )
 
 

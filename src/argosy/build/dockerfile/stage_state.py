@@ -79,6 +79,11 @@ class StageState:
         other.args = dict(self.args)
         return other
 
+    @property
+    def escape(self) -> str:
+        """The escape character of the file."""
+        return self._around.escape
+
     @singledispatchmethod
     def apply(self, instruction: Instruction) -> None:
         """Evaluate one instruction; Fault if a value of it cannot be used."""

@@ -4,6 +4,7 @@ Stages refer to each other by name or number, always to one further up. Named co
 (--build-context) take the place of stages and images of that name.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from argosy.build.dockerfile.source import Fault, SourceRange, did_you_mean
 from argosy.errors import InvalidPlatform
 from argosy.model.platform import Platform
 
+_VARIABLE = re.compile(r"\$\{?([a-zA-Z_][a-zA-Z0-9_]*)")
 _IMAGE_SCHEMES = ("docker-image://", "docker://")
 
 
@@ -149,7 +151,7 @@ def from_names(instructions: Iterable[Instruction]) -> list[str]:
 
 def arrange(dockerfile: Dockerfile, options: FrontendOptions) -> StageGraph:
     """The stages with bases and platforms; DockerfileError if they do not fit together."""
-    scope = _scope(dockerfile, options)
+    scope = global_scope(dockerfile, options)
     nodes: list[Node] = []
     for stage in dockerfile.stages:
         try:
@@ -174,7 +176,7 @@ def platform_args(options: FrontendOptions) -> dict[str, str]:
     return {**args, "TARGETSTAGE": options.target or "default"}
 
 
-def _scope(dockerfile: Dockerfile, options: FrontendOptions) -> dict[str, str]:
+def global_scope(dockerfile: Dockerfile, options: FrontendOptions) -> dict[str, str]:
     """What FROM sees, and what a stage's `ARG name` without a value takes."""
     given = options.build_args
     scope = {name: given.get(name, value) for name, value in platform_args(options).items()}
@@ -208,7 +210,7 @@ def _node(
 ) -> Node:
     dockerfile, options = given
     start = stage.start
-    platform = _platform(expand(start.platform, scope, dockerfile.escape))
+    platform = _platform(start.platform, expand(start.platform, scope, dockerfile.escape), scope)
     image = expand(start.image, scope, dockerfile.escape)
     if not image:
         raise Fault(
@@ -223,13 +225,23 @@ def _node(
     return Node(stage=stage, base=base, platform=platform or options.platform)
 
 
-def _platform(text: str) -> Platform | None:
-    if not text:
+def _platform(written: str, text: str, scope: Mapping[str, str]) -> Platform | None:
+    if not written:
         return None
+    names = _VARIABLE.findall(written)
+    meant = next(filter(None, (did_you_mean(n, scope) for n in names if n not in scope)), "")
+    if not text:
+        raise Fault(
+            f"--platform={written[:60]} comes to nothing",
+            at=written,
+            why="its variables are not set: FROM sees only ARGs that stand before the first FROM",
+            remedy=meant or "declare the ARG there with a default, or pass --build-arg",
+        )
     try:
         return Platform.parse(text)
     except InvalidPlatform as e:
-        raise Fault(f"--platform: {e.summary}", at="--platform", why=e.why, remedy=e.remedy) from e
+        remedy = meant or e.remedy
+        raise Fault(f"--platform: {e.summary}", at="--platform", why=e.why, remedy=remedy) from e
 
 
 def _base(
