@@ -3,9 +3,10 @@
 import csv
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Self, get_args
 
+from argosy.build.dockerfile.lint.findings import Finding
 from argosy.build.graph import Execute, Shell, Snapshotter
 from argosy.build.limits import Conditions
 from argosy.build.ssh import Agent
@@ -15,6 +16,7 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
+from argosy.values import frozen
 
 OutputKind = Literal["oci", "docker", "local", "tar", "registry", "image"]
 _KNOWN = {
@@ -27,7 +29,7 @@ _KNOWN = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Output:
     """One place the result goes to, as in `--output type=…,dest=…`.
 
@@ -67,7 +69,7 @@ class Output:
         return next(k for k in get_args(OutputKind) if k == kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Secret:
     """A secret for RUN --mount=type=secret, by id: the content of a file or of a variable."""
 
@@ -76,7 +78,7 @@ class Secret:
     env: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BuildOptions:
     """What to build; empty means the default of docker build."""
 
@@ -101,12 +103,13 @@ class BuildOptions:
     conditions: Conditions = field(default_factory=Conditions)
     debug_shell: bool = False
     metadata_file: str = ""
+    metadata_warnings: bool = False  # BUILDX_METADATA_WARNINGS: what the checks found goes into it
     iidfile: str = ""
     source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH
     jobs: int = 0  # steps at once; 0 is one per processor, at least 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BuildResult:
     """What came out: the manifest or index, the names it has, and the steps that were run."""
 
@@ -116,6 +119,7 @@ class BuildResult:
     manifests: tuple[Descriptor, ...]  # one per platform, in the order of `platforms`
     steps: int  # steps in all
     cached: int  # steps that needed no work
+    findings: tuple[Finding, ...] = ()  # of the build checks
 
     @property
     def digest(self) -> Digest:
@@ -126,7 +130,7 @@ class BuildResult:
 Archive = Callable[[Literal["oci", "docker"], str], AbstractAsyncContextManager[Store]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ends:
     """Where images come from and go to; the caller composes it, since build knows no stores.
 
@@ -140,7 +144,7 @@ class Ends:
     shell: Shell | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Engine:
     """What runs the steps: overlayfs and an OCI runtime, or fakes in a test."""
 

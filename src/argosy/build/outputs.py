@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, BinaryIO, Self
 
@@ -25,6 +25,7 @@ from argosy.errors import StorageError, UsageError
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
 from argosy.observe import Report, silent
+from argosy.values import frozen
 
 
 def names_of(tags: Sequence[str]) -> tuple[Reference, ...]:
@@ -64,7 +65,7 @@ def wants_files(options: BuildOptions) -> bool:
     return any(o.kind in ("local", "tar") for o in options.outputs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Delivery:
     """Brings one result to its outputs."""
 
@@ -224,12 +225,18 @@ class _Written:
                     os.unlink(self._temporary)
 
 
-def write_notes(options: BuildOptions, image: Image, names: Sequence[Reference]) -> None:
+def write_notes(
+    options: BuildOptions,
+    image: Image,
+    names: Sequence[Reference],
+    more: Mapping[str, Any] | None = None,
+) -> None:
     """The metadata file and the id file (blocking), with buildx's keys."""
     if options.metadata_file:
         notes: dict[str, Any] = {
             "containerimage.descriptor": image.descriptor.to_json(),
             "containerimage.digest": image.descriptor.digest,
+            **(more or {}),
         }
         if len(image.configs) == 1:
             notes["containerimage.config.digest"] = image.configs[0].digest

@@ -23,6 +23,7 @@ from argosy.build.execute.runtime import OCIRuntime
 from argosy.build.export import Assembly
 from argosy.build.export import Image as Made
 from argosy.build.graph import Holds, Snapshot, Work
+from argosy.build.linting import Linting
 from argosy.build.lowering import Lowering, Target
 from argosy.build.ops import Image, Scratch
 from argosy.build.options import (
@@ -80,7 +81,8 @@ async def build(
             agents={a.id: a for a in options.agents},
             shell=ends.shell if options.debug_shell else None,
         )
-        this = _Build(options, settings, ends, work, await stack.enter_async_context(cache))
+        opened = await stack.enter_async_context(cache)
+        this = _Build(options, settings, ends, work, opened, Linting(report))
         return await this.run(dockerfile, trees)
 
 
@@ -93,6 +95,7 @@ class _Build:
     ends: Ends
     work: Work
     cache: BuildCache
+    linting: Linting
 
     async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
         """From the parsed Dockerfile to delivered images."""
@@ -109,6 +112,7 @@ class _Build:
             manifests=image.manifests,
             steps=solution.steps,
             cached=solution.steps - solution.ran,
+            findings=self.linting.findings or (),
         )
 
     async def _targets(
@@ -120,7 +124,7 @@ class _Build:
         )
         targets = []
         for platform in platforms:
-            bases, plan = await self._planned(dockerfile, platform, resolver)
+            bases, plan = await self._planned(dockerfile, platform, resolver, trees[""])
             lowering = Lowering(
                 plan, bases, trees, conditions=self.options.conditions, several=len(platforms) > 1
             )
@@ -129,7 +133,7 @@ class _Build:
         return tuple(targets)
 
     async def _planned(
-        self, dockerfile: Dockerfile, platform: Platform, resolver: BaseImages
+        self, dockerfile: Dockerfile, platform: Platform, resolver: BaseImages, context: Tree
     ) -> tuple[dict[BaseImage, Base], Plan]:
         options = FrontendOptions(
             platform=platform,
@@ -142,6 +146,7 @@ class _Build:
         # A base's ONBUILD triggers may name more images, so ask until nothing is new.
         while new := base_images(dockerfile, options, _configs(bases)):
             bases |= await resolver.resolve_all(set(new))
+        self.linting.check(dockerfile, options, _configs(bases), context.ignore)
         return bases, evaluate(dockerfile, options, _configs(bases))
 
     async def _solve(
@@ -185,7 +190,9 @@ class _Build:
             await delivery.deliver(output, names_of([*self.options.tags, *output.names]))
         if self.options.push:
             await delivery.push(names)
-        await in_thread(write_notes, self.options, image, everywhere)
+        more = {"buildx.build.warnings": self.linting.notes()}
+        more = more if self.options.metadata_warnings else {}
+        await in_thread(write_notes, self.options, image, everywhere, more)
         return tuple(str(n) for n in everywhere)
 
     def _more_names(self) -> list[str]:

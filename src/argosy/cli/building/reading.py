@@ -44,6 +44,7 @@ def options_of(
         conditions=_conditions(args),
         debug_shell=args.debug_shell,
         metadata_file=args.metadata_file,
+        metadata_warnings=_is_true(environ.get("BUILDX_METADATA_WARNINGS", "")),
         iidfile=args.iidfile,
         source_date_epoch=_epoch(environ.get("SOURCE_DATE_EPOCH", "")),
         jobs=args.jobs or 0,
@@ -151,6 +152,10 @@ def _secret(text: str) -> "Secret":
             f"--secret {text!r} cannot be read", remedy="write id=ID,src=FILE or id=ID,env=NAME"
         )
     return Secret(id=name, file=file, env=variable or ("" if file else name))
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in ("1", "t", "true")
 
 
 def _epoch(text: str) -> int | None:
