@@ -5,8 +5,9 @@ raise.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from argosy.values import frozen
 
 Kind = Literal[
     "started",  # work on `key` begins; `total` is its size or None
@@ -22,7 +23,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """One thing that happened to `key` (a digest, a step id), shown to people as `name`."""
 

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from argosy.build.base_tree import write_clean
 from argosy.build.debian import (
@@ -38,13 +37,14 @@ from argosy.model.digest import Digest
 from argosy.model.manifest import dump
 from argosy.model.platform import Platform
 from argosy.observe import Event, Report
+from argosy.values import frozen
 
 _FRESH = 24 * 3600.0  # seconds for which the archive is not asked again
 _RECIPE = 3  # raise it when what is made of the same packages changes
 _TAIL = 20  # lines of mmdebstrap's that an error shows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BaseSpec:
     """What to make. `what` is `debian:RELEASE`, with `-slim` without documentation."""
 
@@ -329,7 +329,7 @@ async def _index(images: Store, manifests: list[Descriptor]) -> Descriptor:
 # What is known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Known:
     """An image made before, and when the archive was asked."""
 

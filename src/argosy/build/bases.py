@@ -21,9 +21,10 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import Index, Manifest
 from argosy.model.platform import Platform, best_match
 from argosy.model.reference import Reference
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Base:
     """One platform's image: its manifest, layers and config, and where its blobs are."""
 

@@ -11,10 +11,10 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from argosy.errors import NetworkError, UsageError
+from argosy.values import frozen
 
 # Release numbers, for those who think in them; apt knows the names.
 _NUMBERS = {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
@@ -36,7 +36,7 @@ ARCHITECTURES = {
 _TIMEOUT = 20.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AptSource:
     """One archive: an address, a suite, its components, and the keys it is signed with."""
 
@@ -137,7 +137,7 @@ def parse_stanzas(text: str) -> Iterator[AptSource]:
                 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArchiveState:
     """A state of the archives: its digest, and its time (seconds since 1970)."""
 

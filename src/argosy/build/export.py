@@ -28,6 +28,7 @@ from argosy.model.digest import Digest
 from argosy.model.manifest import dump
 from argosy.model.platform import Platform
 from argosy.observe import Event, Report, silent
+from argosy.values import frozen
 
 # diffID of a tar without entries: what a step that changed nothing comes to.
 EMPTY_LAYER = Digest.of(bytes(1024))
@@ -41,7 +42,7 @@ _OCI_LAYERS = {
 Layer = tuple[Descriptor, Digest]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Image:
     """What was made: the manifest or index, and what it is made of, a platform each."""
 

@@ -6,7 +6,7 @@ in through `Work`.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol, runtime_checkable
 
 from argosy.build.limits import Limits
@@ -16,9 +16,10 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 from argosy.observe import Report, silent
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """What a snapshot changes, as a blob: its descriptor, and the digest of the tar in it."""
 
@@ -26,7 +27,7 @@ class Layer:
     diff_id: Digest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """A committed file system state: one layer directory on top of its parent's.
 
@@ -94,7 +95,7 @@ class Holds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Mount:
     """Something mounted into a RUN step. Nothing of it is ever part of a layer."""
 
@@ -105,7 +106,7 @@ class Mount:
     size: int = 0  # of a tmpfs, bytes; 0 is no limit of its own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Process:
     """A command to run in a root file system. `user` is as in USER: name or id, with an optional group."""
 
@@ -146,7 +147,7 @@ def _discard(_text: bytes) -> None:
     return
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Work:
     """What an op may use while it runs."""
 
@@ -163,7 +164,7 @@ class Work:
     shell: Shell | None = None  # --debug-shell: who wants to look into a step that failed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheKey:
     """How an op is cached: `fast` from definitions alone; `slow` from the content it really uses.
 

@@ -5,11 +5,12 @@ Source: docker buildx build; OCI runtime-spec config.md (rlimits), config-linux.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Self
 
 from argosy.errors import UsageError
 from argosy.settings import size
+from argosy.values import frozen
 
 _ULIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice"),
@@ -18,7 +19,7 @@ _ULIMITS = (
 _UNLIMITED = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ulimit:
     """One resource limit of the processes: `nofile=1024:2048`; -1 is none."""
 
@@ -49,7 +50,7 @@ class Ulimit:
         return {"type": f"RLIMIT_{self.name.upper()}", "soft": soft, "hard": hard}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """Limits of each step; 0 and `` set none."""
 
@@ -84,7 +85,7 @@ class Limits:
         return self.memory_swap or (2 * self.memory)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Conditions:
     """What a build says of all its RUN steps."""
 

@@ -32,9 +32,10 @@ from argosy.build.ops import Scratch as Empty
 from argosy.build.tree import Tree
 from argosy.errors import BuildError, UsageError
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Target:
     """One platform's result before it is built: the op that makes its files, and what they stand on."""
 
@@ -126,7 +127,7 @@ class Lowering:
                 return self.contexts[origin.name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Labels:
     """How a stage's steps are shown: `[linux/arm64 build 2/5] RUN make`."""
 

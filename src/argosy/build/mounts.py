@@ -35,11 +35,12 @@ from argosy.build.tree import Choice, Stop, Tree, resolve
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import BuildError
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 _LOCK_POLL = 0.2  # seconds between looks at a cache mount that another process has locked
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Attached:
     """One --mount, and where its content comes from: an op, the context, or nowhere."""
 
@@ -130,7 +131,7 @@ async def mounted(
         yield held
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Mounting:
     """The mounts of one step being made; `stack` undoes them."""
 

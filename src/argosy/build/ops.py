@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from argosy.build.dockerfile.ignore import Matcher, patterns
@@ -29,6 +29,7 @@ from argosy.content.store import Source
 from argosy.errors import ArgosyError, StepFailed
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 << 10
@@ -40,7 +41,7 @@ def key_of(*parts: Any) -> Digest:
     return Digest.of(json.dumps(parts, separators=(",", ":"), sort_keys=True).encode())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Scratch:
     """The empty file system."""
 
@@ -56,7 +57,7 @@ class Scratch:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Image:
     """The file system of an image from outside; its layers are fetched only when something must see it."""
 
@@ -81,7 +82,7 @@ class Image:
         return snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Workdir:
     """A directory that is made, with its parents, if it is missing."""
 
@@ -113,7 +114,7 @@ class Workdir:
             return await work.snapshots.commit(workspace)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Copy:
     """Files of the context, or of another file system, put on top of `parent` (COPY, ADD)."""
 
@@ -198,7 +199,7 @@ class Copy:
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Run:
     """A command on top of `parent`."""
 

@@ -6,10 +6,10 @@ Sources: passwd(5), group(5), chmod(1); Dockerfile reference, COPY --chown --chm
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from argosy.build.tree import resolve
 from argosy.errors import BuildError
+from argosy.values import frozen
 
 _MAX_FILE = 8 << 20
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")
@@ -21,7 +21,7 @@ _SPECIAL_LETTER = {"u": "s", "g": "s", "o": "t"}
 Mode = Callable[[int, bool], int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owner:
     """A user and a group, by number."""
 

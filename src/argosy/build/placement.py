@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from argosy.build.owners import Mode, Owner
 from argosy.build.tree import DIRECTORY, FILE, Choice, Entry, Found, Stop, Tree, resolve, xattrs
 from argosy.errors import BuildError
+from argosy.values import frozen
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -29,7 +30,7 @@ _PIECE = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Manner:
     """How files are to arrive. `owner` None keeps the source's, and makes missing parents root's."""
 
@@ -39,7 +40,7 @@ class Manner:
     devices: bool = True  # off: device nodes are left out
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Filling:
     """A directory that is being filled; its metadata comes last, since content changes its times."""
 

@@ -23,6 +23,7 @@ from argosy.concurrency import first_error
 from argosy.errors import ArgosyError, BuildError, NoSpace
 from argosy.model.digest import Digest
 from argosy.observe import Event, Kind
+from argosy.values import frozen
 
 _DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
 
@@ -39,7 +40,7 @@ class StepCache(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Solution:
     """The targets' snapshots, and how much work they were. Sources (no inputs) are not counted."""
 

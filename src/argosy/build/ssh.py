@@ -12,12 +12,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from threading import Thread
 from typing import Self
 
 from argosy.build.owners import Owner
 from argosy.errors import BuildError, ConfigError, UsageError
+from argosy.values import frozen
 
 _ALLOWED = {11, 13}  # SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENTC_SIGN_REQUEST
 _FAILURE = b"\0\0\0\1\5"  # SSH_AGENT_FAILURE
@@ -25,7 +25,7 @@ _LARGEST = 256 << 10  # bytes of a message, as OpenSSH's agent has it
 _PATIENCE = 60.0  # seconds for an answer: a hardware key may wait for a touch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Agent:
     """What `--ssh ID[=SOCKET|KEY,…]` names: an agent's socket, or private key files."""
 

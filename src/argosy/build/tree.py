@@ -19,6 +19,7 @@ from typing import Protocol
 
 from argosy.errors import BuildError
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 _MAX_LINKS = 255
 _PIECE = 1 << 20
@@ -47,7 +48,7 @@ class Ignore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """A source that a pattern stands for: `path` as matched; `real` with symbolic links resolved."""
 
@@ -241,7 +242,7 @@ class Tree:
         return self._stamps.get(choice.key, stamp) == stamp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Choice:
     """What is taken of a tree: a source pattern, less what is excluded; with owners or without."""
 
@@ -256,7 +257,7 @@ class Choice:
         return self.pattern, repr(rules), self.owners
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _LeftOut:
     """The ignore file (by paths of the tree) and --exclude (by paths of the source) as one."""
 

@@ -7,7 +7,7 @@ unpacked into the build's snapshots, where the next build finds them.
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from argosy.build.execute.runtime import OCIRuntime
@@ -26,11 +26,12 @@ from argosy.model.manifest import Manifest
 from argosy.model.platform import Platform
 from argosy.observe import Event, Report, silent
 from argosy.settings import Settings
+from argosy.values import frozen
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Trial:
     """What to run; empty means what the image says."""
 

@@ -1,7 +1,6 @@
 """Manifests as the catalog keeps them: the bytes, and what has to be known without reading them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from argosy.errors import DigestMismatch, ManifestInvalid
@@ -9,11 +8,12 @@ from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import MAX_MANIFEST, parse_manifest
+from argosy.values import frozen
 
 _LONG: Final = MAX_MANIFEST
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
+@frozen(kw_only=True, eq=False)
 class StoredManifest:
     """A manifest of one repository; compared by identity, so that answers can be kept beside it."""
 
@@ -27,7 +27,7 @@ class StoredManifest:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Incoming:
     """A manifest on its way in, parsed; `children` is what must be here already."""
 

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from argosy.content.store import ListsTags, Source
 from argosy.errors import ArgosyError, CopyError, NotFound, UsageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 if TYPE_CHECKING:
     from argosy.cli.session import Session
@@ -18,7 +18,7 @@ _PATIENCE = 3.0  # seconds a suggestion may take
 _MANY = 10_000  # tags looked at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What a reference names, and where."""
 

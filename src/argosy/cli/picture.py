@@ -1,6 +1,5 @@
 """What an image is made of, as `inspect` and `images` show it: its platforms and their layers."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.concurrency import gather
@@ -13,9 +12,10 @@ from argosy.model.config import ImageConfig, parse_config
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import Index, Manifest
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """One manifest: what it is for, and what hangs below it."""
 
@@ -41,7 +41,7 @@ class Image:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Picture:
     """An image or an index: its manifest, the images in it, and the entries that are none."""
 

@@ -1,7 +1,6 @@
 """A copy as the verbs ask for it: copy, push, pull, save, load and tag are all this one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.cli.looking import suggesting
@@ -9,9 +8,10 @@ from argosy.cli.session import Session
 from argosy.content.copy import copy
 from argosy.model.descriptor import Descriptor
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Transfer:
     """What goes where: locations as typed, the platforms wanted (none: all), referrers or not."""
 

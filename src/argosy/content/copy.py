@@ -14,7 +14,6 @@ never sees a name for something incomplete. Three traps:
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from argosy.concurrency import first_error, gather
 from argosy.content.graph import Children, children
@@ -44,6 +43,7 @@ from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest, is_digest
 from argosy.observe import Event, Kind, Report, silent
+from argosy.values import frozen
 
 _LOOKS_PER_JOB = 4  # questions (no bytes) in flight for each blob in flight: they only cost latency
 
@@ -319,7 +319,7 @@ class SourceBody:
                     yield piece
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Held:
     """A Source that already holds one manifest's bytes, so that `select` need not read it again."""
 

@@ -1,7 +1,7 @@
 """What is different between two images, as a value."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from argosy.content.graph import manifest
@@ -13,11 +13,12 @@ from argosy.model import media
 from argosy.model.config import ImageConfig, parse_config
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import Manifest
+from argosy.values import frozen
 
 _FACTS = ("author", "created", "os.version")  # of a config, beside its `config` object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One field: None on a side means that it is not there."""
 
@@ -30,7 +31,7 @@ class Change:
         return {"field": self.field, "before": self.before, "after": self.after}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PlatformDiff:
     """The image of one platform on both sides. Sizes are bytes as transferred."""
 
@@ -69,7 +70,7 @@ class PlatformDiff:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ImageDiff:
     """The difference of two images or indexes."""
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from argosy.content.graph import manifest
@@ -17,6 +16,7 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import dump, parse_manifest
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 Part = tuple[Source, Descriptor]  # an image or an index, and where it is
 
@@ -26,7 +26,7 @@ _ANNOTATION = re.compile(
 _LEVELS = ("index", "manifest-descriptor")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Annotation:
     """A note for the index itself or for the descriptors in it (of one platform, or of all)."""
 

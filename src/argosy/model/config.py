@@ -1,15 +1,15 @@
 """Image configs: what a container runs with, and how the image came to be (OCI image-spec config.md)."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.errors import InvalidDigest, ManifestInvalid
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ImageConfig:
     """A view of an image config; `raw` is the whole JSON object, unknown fields included."""
 

@@ -3,15 +3,16 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self
 
 from argosy.errors import ManifestInvalid
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Descriptor:
     """A name for bytes. Equal when media type, digest and size are; the rest is commentary."""
 

@@ -5,19 +5,20 @@ The bytes are the truth and are kept as received; a parsed value is only a view.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from argosy.errors import ManifestInvalid
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
+from argosy.values import frozen
 
 MAX_MANIFEST = (
     4 << 20
 )  # bytes; what the spec asks registries to accept at least, and what peers cap at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Manifest:
     """A view of one image (or artifact) manifest."""
 
@@ -39,7 +40,7 @@ class Manifest:
         return self.artifact_type or self.config.media_type
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Index:
     """A view of an image index or manifest list."""
 

@@ -7,10 +7,11 @@ left out), `armhf` is `arm/v7`, `armel` is `arm/v6`, `amd64/v1` is `amd64`.
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from argosy.errors import InvalidPlatform
+from argosy.values import frozen
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ _KNOWN_OS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Platform:
     """An operating system and processor an image is for; always held normalised."""
 

@@ -4,11 +4,12 @@ Sources: distribution/reference; OCI distribution-spec, Pulling manifests.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from argosy.errors import InvalidDigest, InvalidReference
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 DEFAULT_REGISTRY = "docker.io"
 MAX_NAME = 255
@@ -32,7 +33,7 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """Where an image is: a registry, a repository in it, and a tag, a digest, both or neither."""
 

@@ -2,13 +2,13 @@
 
 import ipaddress
 import os
-from dataclasses import dataclass
 from typing import Self
 
 from argosy.errors import UsageError
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """A host and a port; port 0 stands for a free one."""
 
@@ -48,7 +48,7 @@ def _bad(text: str) -> UsageError:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TLSFiles:
     """The PEM files of an https server; all empty: plain http."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from argosy.concurrency import in_thread
 from argosy.server.http.messages import Request, Response
+from argosy.values import frozen
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -58,7 +59,7 @@ class Metrics:
         return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Families:
     """What is told at one moment, as prometheus_client's collectors tell it."""
 

@@ -11,7 +11,7 @@ Format".
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, BinaryIO
 
 from argosy.errors import ArchiveInvalid, InvalidDigest, InvalidReference, ManifestInvalid
@@ -25,6 +25,7 @@ from argosy.model.reference import Reference
 from argosy.stores.layout import OCILayout
 from argosy.stores.layout_index import LayoutIndex
 from argosy.stores.tarball import Extent, TarMembers
+from argosy.values import frozen
 
 _CONFIG_MAX = 16 << 20  # bytes
 _HASH_PIECE = 1 << 20
@@ -32,7 +33,7 @@ _MAGIC = {b"\x1f\x8b": media.OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": media.OCI_LAYE
 _FOREIGN_MAGIC = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DockerImage:
     """One item of manifest.json, with the manifest made up for it."""
 

@@ -7,7 +7,6 @@ that docker save and containerd write, is understood as well and goes before it.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 from argosy.content.memory import as_referrer
@@ -17,6 +16,7 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest, is_digest
 from argosy.model.manifest import MAX_MANIFEST, Index, dump, parse_manifest
 from argosy.model.reference import Reference
+from argosy.values import frozen
 
 LARGEST_MANIFEST = 4 * MAX_MANIFEST  # bytes; a larger blob is not looked at as a manifest
 
@@ -193,7 +193,7 @@ def _entry(desc: Descriptor) -> _Entry:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManifestView:
     """What a layout needs to know of a manifest to answer for referrers."""
 

@@ -13,13 +13,13 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from argosy.content.store import Source, Store
 from argosy.errors import UsageError
 from argosy.model.digest import Digest
 from argosy.model.reference import Reference
+from argosy.values import frozen
 
 Transport = Literal["docker", "oci", "oci-archive", "docker-archive"]
 
@@ -45,7 +45,7 @@ class Registries(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Location:
     """One place of an image: a transport, and what it needs."""
 

@@ -9,14 +9,14 @@ Give `Matcher.ignores` paths relative to the context, with slashes, without `./`
 import posixpath
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from argosy.build.dockerfile.source import Fault, Source, SourceRange
+from argosy.values import frozen
 
 MAX_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """One line: a cleaned pattern; `keeps` if it began with `!`."""
 

@@ -4,15 +4,14 @@ A string marked "may hold variables" goes through `expand` when the stage is eva
 Source: Dockerfile reference, one section per instruction.
 """
 
-from dataclasses import dataclass
-
 from argosy.build.dockerfile.lexer import Heredoc
 from argosy.build.dockerfile.source import SourceRange
+from argosy.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Instruction:
     """What every instruction has: where it is, and its text with continued lines joined."""
 
@@ -20,7 +19,7 @@ class Instruction:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class From(Instruction):
     """FROM [--platform] image [AS name]; image and platform may hold global variables."""
 
@@ -31,7 +30,7 @@ class From(Instruction):
     comments: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Arg(Instruction):
     """ARG name[=default] …; defaults may hold variables, None is no default."""
 
@@ -39,7 +38,7 @@ class Arg(Instruction):
     comments: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Env(Instruction):
     """ENV name=value …; both may hold variables. `legacy` is the form `ENV name value`."""
 
@@ -47,7 +46,7 @@ class Env(Instruction):
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Label(Instruction):
     """LABEL name=value …; both may hold variables."""
 
@@ -55,7 +54,7 @@ class Label(Instruction):
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A command line: words of an exec form, or one text for the shell."""
 
@@ -63,7 +62,7 @@ class Command:
     shell: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MountFlag:
     """One --mount of RUN, as key and value (None for a bare key); values may hold variables."""
 
@@ -76,7 +75,7 @@ class MountFlag:
         return next((v or "" for k, v in reversed(self.options) if k in keys), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Run(Instruction):
     """RUN; the command is never expanded here, the shell does that."""
 
@@ -87,7 +86,7 @@ class Run(Instruction):
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Transfer(Instruction):
     """What COPY and ADD share; sources, destination, chown, chmod, exclude may hold variables."""
 
@@ -100,7 +99,7 @@ class Transfer(Instruction):
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Copy(Transfer):
     """COPY; `from_` is a stage's name or number, an image, or a named context."""
 
@@ -108,7 +107,7 @@ class Copy(Transfer):
     parents: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Add(Transfer):
     """ADD; sources may be URLs and git repositories too. `unpack` None is the default."""
 
@@ -117,63 +116,63 @@ class Add(Transfer):
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Workdir(Instruction):
     """WORKDIR path; may hold variables."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class User(Instruction):
     """USER name or id, with an optional group; may hold variables."""
 
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Cmd(Instruction):
     """CMD."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Entrypoint(Instruction):
     """ENTRYPOINT."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Expose(Instruction):
     """EXPOSE port[-port][/protocol] …; may hold variables, which may hold several."""
 
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Volume(Instruction):
     """VOLUME; paths may hold variables."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Shell(Instruction):
     """SHELL, in exec form only."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StopSignal(Instruction):
     """STOPSIGNAL; may hold variables."""
 
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Healthcheck(Instruction):
     """HEALTHCHECK; `test` is as in the image config: NONE, CMD …, CMD-SHELL …. Times in ns."""
 
@@ -185,7 +184,7 @@ class Healthcheck(Instruction):
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Onbuild(Instruction):
     """ONBUILD; `trigger` is the inner instruction's text, here-documents included."""
 
@@ -193,7 +192,7 @@ class Onbuild(Instruction):
     inner: Instruction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Maintainer(Instruction):
     """MAINTAINER, which OCI has no place for but `author`."""
 

@@ -7,11 +7,11 @@ parser/parser.go.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from argosy.build.dockerfile.expand import unquote
 from argosy.build.dockerfile.source import MAX_LINE, Fault, Source, SourceRange
 from argosy.build.dockerfile.words import Flag, cut, json_words, take_flags
+from argosy.values import frozen
 
 _DIRECTIVES = frozenset(["syntax", "escape", "check"])
 _TAKES_DOCUMENTS = frozenset(["RUN", "COPY", "ADD"])
@@ -19,7 +19,7 @@ _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Directive:
     """`# name=value` at the top of the file; the name in lower case."""
 
@@ -28,7 +28,7 @@ class Directive:
     where: SourceRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Heredoc:
     """A here-document: `content` as written; see `data` for what becomes of it."""
 
@@ -45,7 +45,7 @@ class Heredoc:
         return re.sub(r"(?m)^\t+", "", self.content) if self.strips_tabs else self.content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Statement:
     """One instruction: its keyword in upper case, flags, the rest of its text, documents."""
 
@@ -60,7 +60,7 @@ class Statement:
     where: SourceRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Script:
     """A Dockerfile cut into statements."""
 

@@ -5,7 +5,6 @@ Source: Dockerfile reference, RUN --mount.
 
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from argosy.build.dockerfile.checks import has_variables
 from argosy.build.dockerfile.instructions import MountFlag
@@ -22,6 +21,7 @@ from argosy.build.dockerfile.plan import (
 )
 from argosy.build.dockerfile.source import Fault, did_you_mean
 from argosy.build.dockerfile.words import boolean, comma_fields, size
+from argosy.values import frozen
 
 _TARGET = ("target", "dst", "destination")
 _SOURCE = ("source", "src")
@@ -81,7 +81,7 @@ def _kind(options: list[tuple[str, str | None]]) -> str:
     return kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """What a mount's values depend on: variables, the working directory, what from= means."""
 
@@ -164,7 +164,7 @@ def _secret(found: "_Options") -> SecretMount:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Options:
     """A mount's options by name, expanded when asked for."""
 

@@ -7,7 +7,6 @@ Everything that is wrong is a DockerfileError that says where.
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.build.dockerfile import checks
@@ -51,9 +50,10 @@ from argosy.build.dockerfile.words import (
     quoted_words,
 )
 from argosy.errors import DockerfileError
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BuildStage:
     """One FROM and what follows it; `index` is its place in the file, from 0."""
 
@@ -67,7 +67,7 @@ class BuildStage:
         return self.start.name or f"stage-{self.index}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Dockerfile:
     """A Dockerfile as values: the ARGs before the first FROM, and the stages, at least one."""
 

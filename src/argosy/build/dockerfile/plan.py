@@ -6,16 +6,17 @@ that its definition is made of, and nothing but that. Two steps that are equal a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from argosy.build.dockerfile.source import SourceRange
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BaseImage:
     """An image that comes from outside: `ref` as written (variables expanded), for a platform."""
 
@@ -26,26 +27,26 @@ class BaseImage:
         return f"{self.ref} ({self.platform})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scratch:
     """The empty file system."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromStage:
     """The final file system of the stage at `index` of the Dockerfile (see Plan.stage)."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromImage:
     """The file system of an image from outside."""
 
     image: BaseImage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromContext:
     """The build context: the main one, or one named with --build-context."""
 
@@ -56,7 +57,7 @@ Base = Scratch | FromStage | FromImage
 Origin = Scratch | FromStage | FromImage | FromContext
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BindMount:
     """`source`, a path in `origin`, at `target`. If writable, what is written is thrown away."""
 
@@ -66,7 +67,7 @@ class BindMount:
     readonly: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CacheMount:
     """A directory kept between builds; its content is in no layer and in no cache key."""
 
@@ -81,7 +82,7 @@ class CacheMount:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TmpfsMount:
     """Memory at `target`; `size` in bytes, 0 for no limit of its own."""
 
@@ -89,7 +90,7 @@ class TmpfsMount:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SecretMount:
     """A secret as a file at `target` (if not ``) and as variable `env` (if not ``)."""
 
@@ -102,7 +103,7 @@ class SecretMount:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SshMount:
     """The agent's socket at `target`; `` is the default place."""
 
@@ -114,7 +115,7 @@ class SshMount:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class InlineMount:
     """A file with `data`, read-only at `target`: a here-document that starts with `#!`."""
 
@@ -126,7 +127,7 @@ class InlineMount:
 RunMount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount | InlineMount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunStep:
     """Run a command on top of what the stage has so far."""
 
@@ -143,7 +144,7 @@ class RunStep:
     mounts: tuple[RunMount, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class InlineFile:
     """A here-document copied as file `name`."""
 
@@ -151,7 +152,7 @@ class InlineFile:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Download:
     """A file of the web or a git repository, for ADD; `checksum` as in --checksum, or ``."""
 
@@ -161,7 +162,7 @@ class Download:
     keep_git_dir: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CopyStep:
     """Copy files on top of what the stage has so far (COPY, and ADD with its extras)."""
 
@@ -182,7 +183,7 @@ class CopyStep:
     unpack: Literal["never", "local", "always"] = "never"  # local: archives of `sources`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkdirStep:
     """Make sure that directory `path` (absolute) exists; what is missing belongs to `user`."""
 
@@ -195,7 +196,7 @@ class WorkdirStep:
 Step = RunStep | CopyStep | WorkdirStep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Stage:
     """One stage, resolved.
 
@@ -216,7 +217,7 @@ class Stage:
     where: SourceRange = field(default_factory=SourceRange)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """What to do for one platform: the stages that the target needs, each after those it needs."""
 

@@ -2,16 +2,16 @@
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from argosy.errors import DockerfileError
+from argosy.values import frozen
 
 MAX_LINE = 65_535  # bytes, as BuildKit's scanner
 _AROUND = 2  # lines shown before and after the one at fault
 _MAX_SHOWN = 240  # characters of a line kept in an error
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceRange:
     """Lines `first` to `last` (from 1, inclusive) of the Dockerfile called `file`."""
 
@@ -37,7 +37,7 @@ class Fault(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """A Dockerfile's name and its lines, without line ends."""
 

@@ -5,7 +5,6 @@ Source: Dockerfile reference; where it is silent, BuildKit's dockerfile2llb.
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import Any, Literal, cast
 
@@ -46,11 +45,12 @@ from argosy.build.dockerfile.plan import (
 )
 from argosy.build.dockerfile.transfer import Around, absolute, display_name, transfer_step
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 PROXY_ARGS = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Surrounding:
     """What a stage is evaluated in."""
 

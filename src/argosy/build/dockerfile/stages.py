@@ -6,7 +6,7 @@ Stages refer to each other by name or number, always to one further up. Named co
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from argosy.build.dockerfile.expand import expand
 from argosy.build.dockerfile.instructions import Copy, Instruction, Run
@@ -23,12 +23,13 @@ from argosy.build.dockerfile.plan import (
 from argosy.build.dockerfile.source import Fault, SourceRange, did_you_mean
 from argosy.errors import InvalidPlatform
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 _VARIABLE = re.compile(r"\$\{?([a-zA-Z_][a-zA-Z0-9_]*)")
 _IMAGE_SCHEMES = ("docker-image://", "docker://")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class FrontendOptions:
     """What a build is asked for, for one platform.
 
@@ -44,7 +45,7 @@ class FrontendOptions:
     contexts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Node:
     """A stage with its base and platform known."""
 
@@ -53,7 +54,7 @@ class Node:
     platform: Platform
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageGraph:
     """All stages, and the scope of the arguments before the first FROM."""
 

@@ -6,7 +6,6 @@ Source: Dockerfile reference, COPY and ADD.
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from argosy.build.dockerfile import checks, ignore
@@ -16,11 +15,12 @@ from argosy.build.dockerfile.lexer import Heredoc
 from argosy.build.dockerfile.plan import CopyStep, Download, InlineFile, Origin
 from argosy.build.dockerfile.source import Fault
 from argosy.build.dockerfile.support import require
+from argosy.values import frozen
 
 _GIT = re.compile(r"(?:git://|ssh://|git@)|https?://[^?#]*\.git(?:[?#]|\Z)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Around:
     """What a COPY or ADD depends on beyond its own words."""
 

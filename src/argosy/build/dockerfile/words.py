@@ -2,9 +2,9 @@
 
 import json
 import re
-from dataclasses import dataclass
 
 from argosy.build.dockerfile.source import Fault
+from argosy.values import frozen
 
 BLANKS = "\t\v\f\r "
 _BLANK_RUN = re.compile(r"[\t\v\f\r ]+")
@@ -84,7 +84,7 @@ def _whole(word: str) -> str:
     return word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     """`--name=value` of an instruction; `value` is None for a plain `--name`."""
 

@@ -3,16 +3,15 @@
 Source: Docker's USER (name or number, with an optional group); passwd(5), group(5).
 """
 
-from dataclasses import dataclass
-
 from argosy.build.layers.confine import Root
 from argosy.errors import BuildError
+from argosy.values import frozen
 
 _LIMIT = 8 << 20  # bytes of /etc/passwd that are looked at
 _MAX_ID = (1 << 31) - 1  # what Docker accepts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Account:
     """The ids a process gets, and its home directory."""
 

@@ -6,10 +6,11 @@ the instruction words are from each architecture's manual.
 """
 
 import struct
-from dataclasses import dataclass
+
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Arch:
     """What an ELF header says of an architecture, and the code of exit(0)."""
 

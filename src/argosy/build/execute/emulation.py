@@ -10,12 +10,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from argosy.build.execute.elf import ARCHITECTURES, exit_program
 from argosy.errors import RuntimeUnavailable
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 BINFMT = "/proc/sys/fs/binfmt_misc"
 _PACKAGES = "apt-get install --yes qemu-user-static binfmt-support"
@@ -25,7 +25,7 @@ _ENABLE = "update-binfmts --enable"
 How = Literal["native", "emulated", "missing", "broken"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Emulation:
     """How programs of a platform run here; if they do not, why, and the commands that change it."""
 
@@ -98,7 +98,7 @@ def _run(program: bytes) -> str:
     return "" if done.returncode == 0 else f"a program ended with {done.returncode}: {said}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Handler:
     """One registration in binfmt_misc."""
 

@@ -12,7 +12,6 @@ import os
 import secrets
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Self
 
 from argosy.build.execute.accounts import account
@@ -26,12 +25,13 @@ from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import BuildError
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 _PIECE = 64 << 10
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what shells say of a command they cannot start
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Runtime:
     """An OCI runtime as a command."""
 

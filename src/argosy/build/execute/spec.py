@@ -6,7 +6,6 @@ capability this process has to give, and no bounds.
 Source: OCI runtime-spec config.md, config-linux.md.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.build.execute.accounts import Account
@@ -14,6 +13,7 @@ from argosy.build.execute.cgroups import cgroup_of
 from argosy.build.execute.seccomp import profile
 from argosy.build.graph import Mount, Process
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -98,7 +98,7 @@ _MOUNTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Place:
     """Where one container runs: its id, its root, and the files it gets for /etc."""
 

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from argosy.build.layers.compression import Compression
@@ -26,6 +26,7 @@ from argosy.content.verify import verified
 from argosy.errors import BuildError, NoSpace, StorageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 PIECE = 1 << 20
 _AHEAD = 8  # pieces packed but not compressed yet
@@ -36,7 +37,7 @@ Produce = Callable[
 ]  # writes a tar with the function it is given
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class LayerOptions:
     """How a layer is written: its compression, and a directory for the unfinished file."""
 

@@ -7,13 +7,13 @@ differ between libraries and levels, so the level belongs to a layer's identity.
 import bz2
 import lzma
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 from isal import igzip_lib, isal_zlib
 
 from argosy.errors import ContentError, UsageError
 from argosy.model import media
+from argosy.values import frozen
 
 Name = Literal["gzip", "zstd", "none"]
 PIECE = 1 << 20
@@ -34,7 +34,7 @@ _MEDIA = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Compression:
     """How layers are compressed. Levels: gzip 0-3 (ISA-L's), zstd 1-19; None is the default one."""
 

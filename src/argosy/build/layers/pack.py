@@ -9,11 +9,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from argosy.build.layers.header import BLOCK, END, Entry, pack_header
 from argosy.build.layers.unpack import OPAQUE, WHITEOUT
 from argosy.errors import BuildError, StorageError
+from argosy.values import frozen
 
 PIECE = 1 << 20
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
@@ -21,7 +21,7 @@ _KEPT = (b"user.", b"security.capability", b"system.posix_acl_")
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PackOptions:
     """How to pack.
 
@@ -33,7 +33,7 @@ class PackOptions:
     under: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packed:
     """What went in: the number of entries."""
 

@@ -12,7 +12,6 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from argosy.build.layers.compression import decompressed
 from argosy.build.layers.confine import Root, clean
@@ -20,6 +19,7 @@ from argosy.build.layers.header import Entry, Kind
 from argosy.build.layers.reader import TarReader
 from argosy.errors import ContentError, DigestMismatch, NoSpace, StorageError, UnsafeLayer
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -36,7 +36,7 @@ _UNSOUND = (  # what only the names in an archive can be to blame for
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """What an archive may hold at most; beyond it is UnsafeLayer. Bytes are those of the files, unpacked."""
 
@@ -44,7 +44,7 @@ class Limits:
     bytes: int = 1 << 42
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UnpackOptions:
     """How to unpack.
 
@@ -61,7 +61,7 @@ class UnpackOptions:
     limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unpacked:
     """What came out: the number of entries, and the bytes of the files."""
 
@@ -121,7 +121,7 @@ def _as_ours(e: OSError, what: str) -> StorageError | ContentError:
     return StorageError(f"cannot unpack {what}", why=reason, remedy=remedy)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Late:
     """Attributes of a directory, set at the end: filling it changes its time."""
 

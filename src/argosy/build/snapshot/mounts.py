@@ -8,9 +8,9 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from argosy.errors import BuildError, StorageError
+from argosy.values import frozen
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,7 +24,7 @@ _PAGE = 4096  # bytes the kernel takes as mount options
 _ALWAYS = "index=off,redirect_dir=off,metacopy=off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Overlay:
     """An overlay mount; all paths relative to `top`, so that many layers fit into one page."""
 

@@ -1,15 +1,16 @@
 """What a check found, as a value."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from argosy.errors import ArgosyError
+from argosy.values import frozen
 
 State = Literal["ok", "warn", "fail", "skip"]
 _MARKS: dict[State, str] = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "--  "}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Finding:
     """One check's verdict, the evidence for it, and the next command or step."""
 

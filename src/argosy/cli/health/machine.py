@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from argosy.cli.health.finding import Finding, State, failed
 from argosy.cli.terminal.units import human_size
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError
 from argosy.settings import Settings
+from argosy.values import frozen
 
 _ROOM_WARN, _ROOM_FAIL = 5 << 30, 512 << 20  # bytes; one build of a common image needs 2 to 4 GB
 _ARCHITECTURES = ("amd64", "arm64")  # what nearly everybody builds for
@@ -80,7 +81,7 @@ async def runtime(settings: Settings, _fixed: "Repair | None") -> Finding:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repair:
     """What `--fix` did, and what it could not do."""
 

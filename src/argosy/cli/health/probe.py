@@ -13,13 +13,14 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+from argosy.values import frozen
 
 _MAX_HEAD = 64 << 10  # bytes of an answer's head
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """One address of a host and what came of connecting to it: seconds, or what failed."""
 
@@ -28,7 +29,7 @@ class Address:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """The head of an HTTP answer; header names are lower-case."""
 

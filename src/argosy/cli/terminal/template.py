@@ -11,10 +11,10 @@ Fields are found in JSON objects whatever their capitals. An absent field is
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.errors import UsageError
+from argosy.values import frozen
 
 _PARTS = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
 _WORD = re.compile(
@@ -26,17 +26,17 @@ _DEEPEST = 32  # nested blocks and parentheses
 Write = Callable[[Any], str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Action:
     words: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Block:
     kind: str  # range, if
     words: tuple[Any, ...]

@@ -8,12 +8,12 @@ sink), out through `FileBody` (sendfile).
 import itertools
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote
 
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, NetworkError
+from argosy.values import frozen
 
 PIECE: Final = 1 << 20
 """Bytes a sink gets at once: exactly these, but for the last piece of a body."""
@@ -204,7 +204,7 @@ def _without_authority(target: str) -> str:
     return "/" + rest.partition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileBody:
     """`length` bytes of a file from offset `start`, sent without passing through Python.
 

@@ -1,12 +1,13 @@
 """Byte ranges (RFC 9110 §14): which part of a representation a client asks for."""
 
 import re
-from dataclasses import dataclass
+
+from argosy.values import frozen
 
 _ONE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})[ \t]*-[ \t]*([0-9]{0,19})[ \t]*", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByteRange:
     """`length` bytes from `start`; never empty, never past the end."""
 

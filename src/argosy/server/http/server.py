@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -20,6 +19,7 @@ from argosy.server.http.messages import PIECE, Handler, Request
 from argosy.server.http.rendering import Clock
 from argosy.server.http.session import Session
 from argosy.server.http.wire import MAX_AHEAD, Wire
+from argosy.values import frozen
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -33,7 +33,7 @@ AccessLog = Callable[[Request, int, int, float], None]
 _BUFFERS_KEPT: Final = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServerOptions:
     """Where to listen, and how much patience to have. Times are seconds, sizes bytes."""
 

@@ -12,11 +12,12 @@ import base64
 import json
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from argosy.errors import NetworkError, RegistryError, Unauthorized
+from argosy.values import frozen
 
 CLIENT_ID = "argosy"
 _DEFAULT_LIFE = 60.0  # seconds, when a token does not tell (token.md)
@@ -32,7 +33,7 @@ _LONGEST_WORDS = 4096
 _SPACE = re.compile(r"[\s,]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Credential:
     """What someone may prove who they are with; `source` says where it was found."""
 
@@ -48,7 +49,7 @@ class Credential:
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """One way a server wants to be approached; scheme and parameter names in lower case."""
 
@@ -56,7 +57,7 @@ class Challenge:
     params: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Grant:
     """An Authorization header, for some scopes, until `expires` (on the caller's clock)."""
 
@@ -70,7 +71,7 @@ class Grant:
         return self.expires is None or _atoms(wanted) <= _atoms(self.scopes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TokenRequest:
     """What to send to a token server: a GET, or a POST of a form."""
 
@@ -80,7 +81,7 @@ class TokenRequest:
     body: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TokenReply:
     """What a token server said, and when (on the caller's clock)."""
 
@@ -190,7 +191,7 @@ def _bearer(
     return (yield from _by_password(ask, credential))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Ask:
     """What is asked of which token server."""
 

@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.concurrency import in_thread
 from argosy.errors import ConfigError
 from argosy.stores.remote.auth import Credential
+from argosy.values import frozen
 
 DOCKER_HUB = "docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -27,7 +27,7 @@ _NOT_FOUND = "credentials not found in native keychain"
 _HELPER_TIMEOUT = 30.0  # seconds; helpers may ask a person, but some simply hang
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _File:
     """One credentials file as read."""
 

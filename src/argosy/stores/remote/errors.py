@@ -4,7 +4,6 @@ Source: distribution-spec, Error Codes; the causes are those people really meet.
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from argosy.errors import (
 from argosy.stores.remote.auth import quoted
 from argosy.stores.remote.failures import bare
 from argosy.stores.remote.transport import Answer
+from argosy.values import frozen
 
 _BY_CODE: dict[str, tuple[type[RegistryError], str]] = {
     "MANIFEST_BLOB_UNKNOWN": (
@@ -36,7 +36,7 @@ _BY_CODE: dict[str, tuple[type[RegistryError], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """The first error of an error body: what the registry itself said."""
 
@@ -70,7 +70,7 @@ def _quoted(detail: Any) -> Any:
     return [_quoted(item) for item in detail] if isinstance(detail, list) else detail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Asked:
     """What was asked for, in words: for messages."""
 

@@ -10,7 +10,7 @@ import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from argosy.errors import ConfigError
 from argosy.stores.remote import registries
 from argosy.stores.remote.auth import is_loopback
 from argosy.stores.remote.transport import Trust
+from argosy.values import frozen
 
 Tls = Literal["on", "insecure", "off", "auto"]
 """`on`: verified; `insecure`: not verified; `off`: plain HTTP; `auto`: whichever answers."""
@@ -28,7 +29,7 @@ _HUB_ENDPOINT = "registry-1.docker.io"
 ALL = frozenset({"pull", "resolve", "push"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Endpoint:
     """One place a registry's content may be asked for; `url` is its base, `/v2` included.
 
@@ -43,7 +44,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Places:
     """Where the settings of hosts are looked for."""
 
@@ -75,7 +76,7 @@ class Places:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class _Host:
     """What is set for one host."""
 

@@ -6,13 +6,13 @@ short names are podman's business: Argosy's references are Docker's.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from argosy.errors import ConfigError
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MirrorEntry:
     """A mirror: `host[:port][/path]`; `digests_only` when it may not be asked what a tag stands for."""
 
@@ -21,7 +21,7 @@ class MirrorEntry:
     digests_only: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RegistryEntry:
     """What is set for a host; `location` is where it really is."""
 

@@ -27,13 +27,14 @@ from argosy.content.store import Body
 from argosy.errors import ConfigError
 from argosy.settings import Settings
 from argosy.stores.remote.failures import causes_of, check_url, translated
+from argosy.values import frozen
 
 PIECE = 512 << 10  # bytes; big enough that Python's share is small, and sent on without slicing
 _SENT = 512 << 10  # bytes a slow link must take within the read timeout
 _MAX_ERROR = 64 << 10  # bytes of an error's body worth reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Trust:
     """How a host is reached: whom to believe, who we are, through which proxy."""
 
@@ -43,7 +44,7 @@ class Trust:
     proxy: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """One HTTP request.
 

@@ -14,13 +14,14 @@ from argosy.build.dockerfile.parser import Dockerfile
 from argosy.build.dockerfile.source import Fault, SourceRange, did_you_mean
 from argosy.build.dockerfile.words import boolean
 from argosy.errors import UsageError
+from argosy.values import frozen
 
 ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 _ALL = frozenset(rule.name for rule in RULES)
 _HERE = "check=skip="
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Finding:
     """A rule, what it found, and where."""
 
@@ -48,7 +49,7 @@ def location(where: SourceRange) -> dict[str, Any]:
     return {"ranges": [{"start": start, "end": end}]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Selection:
     """Which checks count, and whether a finding is an error."""
 

@@ -5,7 +5,7 @@ A build checks the stages that it needs; `--check` without a target checks all.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from argosy.build.dockerfile.evaluate import Bases, Evaluation
@@ -22,11 +22,12 @@ from argosy.build.dockerfile.source import SourceRange
 from argosy.build.dockerfile.stages import FrontendOptions, Node, StageGraph, arrange
 from argosy.errors import ArgosyError, DockerfileError
 from argosy.model.platform import Platform
+from argosy.values import frozen
 
 _ROOTS = ("", "0", "root")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Surroundings:
     """What the checks look at beside the Dockerfile.
 
@@ -40,7 +41,7 @@ class Surroundings:
     platforms: Mapping[BaseImage, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Report:
     """What was found, from the top of the file down, and the error the checks ended at."""
 

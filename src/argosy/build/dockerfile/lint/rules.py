@@ -5,12 +5,12 @@ are what people search for; source: its linter/ruleset.go. The last one is our o
 The documentation (docs/checks.md) is made from these values.
 """
 
-from dataclasses import dataclass
+from argosy.values import frozen
 
 _DOCKER = "https://docs.docker.com/go/dockerfile/rule/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Rule:
     """One check: `message` is a format that the words of a finding are put into.
 

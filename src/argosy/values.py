@@ -1,0 +1,87 @@
+"""Values: frozen dataclasses that cost next to nothing until the first one is made.
+
+`@dataclass(frozen=True)` writes and compiles six methods as soon as a module is
+imported: 0.4 to 0.7 ms a class, which came to a third of the CPU time of a short command,
+most of it for classes that the command never uses. `@frozen` puts that off to the first
+instance. See docs/adr/0007-values.md.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform, overload
+
+T = TypeVar("T")
+_PENDING = "_complete_value"
+_COMPLETING = threading.RLock()
+
+
+@overload
+def frozen(cls: type[T], /) -> type[T]: ...
+@overload
+def frozen(*, kw_only: bool = ..., eq: bool = ...) -> Callable[[type[T]], type[T]]: ...
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen(cls: Any = None, /, *, kw_only: bool = False, eq: bool = True) -> Any:
+    """A frozen dataclass in everything but when its methods are made.
+
+    What `dataclasses.fields` says of a class it says once there is an instance.
+    """
+
+    def decorated(cls: type[T]) -> type[T]:
+        _put_off(cls, kw_only=kw_only, eq=eq)
+        return cls
+
+    return decorated if cls is None else decorated(cls)
+
+
+def _put_off(cls: type[Any], **options: bool) -> None:
+    def complete() -> None:
+        for base in reversed(cls.__mro__[1:]):
+            if _PENDING in vars(base):  # dataclass looks at the fields of the bases
+                getattr(base, _PENDING)()
+        with _COMPLETING:
+            if _PENDING in vars(cls):
+                dataclass(frozen=True, init=False, **options)(cls)
+                cls.__init__ = _init_of(cls)  # the last step: until then others wait at the lock
+                delattr(cls, _PENDING)
+
+    def first(self: Any, *args: Any, **named: Any) -> None:
+        complete()
+        self.__init__(*args, **named)
+
+    cls.__init__ = first
+    setattr(cls, _PENDING, staticmethod(complete))
+
+
+def _init_of(cls: type[Any]) -> Callable[..., None]:
+    """What dataclass would write; it fills the instance's dictionary, which is quicker."""
+    found = fields(cls)
+    names: dict[str, Any] = {"_missing": MISSING}
+    words = ["self", *(_parameter(f, names) for f in found if f.init and not f.kw_only)]
+    if any(f.init and f.kw_only for f in found):
+        words += ["*", *(_parameter(f, names) for f in found if f.init and f.kw_only)]
+    lines = ["held = self.__dict__"]
+    lines += [f"held[{f.name!r}] = {_given(f)}" for f in found if f.init]
+    if hasattr(cls, "__post_init__"):
+        lines.append("self.__post_init__()")
+    text = f"def __init__({', '.join(words)}):\n " + "\n ".join(lines)
+    exec(text, names)  # noqa: S102 - of names that are a class's own
+    init: Callable[..., None] = names["__init__"]
+    init.__qualname__ = f"{cls.__qualname__}.__init__"
+    return init
+
+
+def _parameter(f: "Field[Any]", names: dict[str, Any]) -> str:
+    if f.default_factory is not MISSING:
+        names[f"_make_{f.name}"] = f.default_factory
+        return f"{f.name}=_missing"
+    if f.default is MISSING:
+        return f.name
+    names[f"_default_{f.name}"] = f.default
+    return f"{f.name}=_default_{f.name}"
+
+
+def _given(f: "Field[Any]") -> str:
+    if f.default_factory is MISSING:
+        return f.name
+    return f"{f.name} if {f.name} is not _missing else _make_{f.name}()"
