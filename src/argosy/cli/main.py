@@ -28,7 +28,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main() -> NoReturn:
     """The process `argosy`: run its command line, and leave."""
-    gc.set_threshold(20_000, 20, 50)  # imports make much that lives: looking for garbage costs 5 ms
+    gc.set_threshold(100_000, 20, 50)  # imports make much that lives: looking there costs 10 ms
     code = command(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
