@@ -4,9 +4,8 @@ import csv
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-from argosy.build.dockerfile.lint.findings import Finding
 from argosy.build.graph import Execute, Shell, Snapshotter
 from argosy.build.limits import Conditions
 from argosy.build.ssh import Agent
@@ -119,7 +118,7 @@ class BuildResult:
     manifests: tuple[Descriptor, ...]  # one per platform, in the order of `platforms`
     steps: int  # steps in all
     cached: int  # steps that needed no work
-    findings: tuple[Finding, ...] = ()  # of the build checks
+    warnings: tuple[Mapping[str, Any], ...] = ()  # of the build checks, in BuildKit's JSON
 
     @property
     def digest(self) -> Digest:

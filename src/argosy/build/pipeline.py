@@ -64,8 +64,8 @@ async def build(
     check(options)
     state = os.path.join(settings.home, "build")
     async with AsyncExitStack() as stack:
-        context, text, file, shown = await in_thread(_opened, options, state)
-        trees = await stack.enter_async_context(_contexts(options, context, file, state))
+        context, text, file, shown = await in_thread(opened, options, state)
+        trees = await stack.enter_async_context(contexts(options, context, file, state))
         dockerfile = parse(text, shown)
         engine = engine or await _engine(state, epoch_of(options), stack)
         snapshots = engine.snapshots
@@ -81,8 +81,8 @@ async def build(
             agents={a.id: a for a in options.agents},
             shell=ends.shell if options.debug_shell else None,
         )
-        opened = await stack.enter_async_context(cache)
-        this = _Build(options, settings, ends, work, opened, Linting(report))
+        records = await stack.enter_async_context(cache)
+        this = _Build(options, settings, ends, work, records, Linting(report))
         return await this.run(dockerfile, trees)
 
 
@@ -112,7 +112,7 @@ class _Build:
             manifests=image.manifests,
             steps=solution.steps,
             cached=solution.steps - solution.ran,
-            findings=self.linting.findings or (),
+            warnings=tuple(f.to_json() for f in self.linting.findings or ()),
         )
 
     async def _targets(
@@ -212,7 +212,7 @@ async def _trusting(_snapshot: Snapshot) -> bool:
     return True
 
 
-def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str, str]:
+def opened(options: BuildOptions, state: str) -> tuple[str, bytes, str, str]:
     """The context's directory, the Dockerfile's bytes, where it is, and how it is called."""
     os.makedirs(state, exist_ok=True)
     if options.dockerfile_text is not None:
@@ -225,7 +225,7 @@ def _opened(options: BuildOptions, state: str) -> tuple[str, bytes, str, str]:
 
 
 @asynccontextmanager
-async def _contexts(
+async def contexts(
     options: BuildOptions, context: str, file: str, state: str
 ) -> AsyncIterator[dict[str, Tree]]:
     """The main context as ``, and those of --build-context that are directories."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from argosy.cli.building.calls import Call, answer, call_of
 from argosy.cli.building.flags import arguments
 from argosy.cli.building.reading import options_of
 from argosy.errors import UsageError
@@ -29,11 +30,24 @@ def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Build; prints each name with the digest."""
     from argosy.build.snapshot.mounts import enter_private_mounts
 
+    call = call_of(args)
     options = options_of(args, os.environ, sys.stdin.buffer.read)
+    if call.method != "build":
+        return _answer(args, call, options)
     if options.debug_shell and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--debug-shell needs a terminal", remedy="leave it out in scripts")
     enter_private_mounts()  # before any thread starts: a mount namespace is a thread's own
     return _build(args, options)
+
+
+async def _answer(args: argparse.Namespace, call: Call, options: "BuildOptions") -> int:
+    from argosy.build.options import Ends
+    from argosy.cli.session import Session
+
+    async with Session(args) as session:
+        client = await session.client()
+        ends = Ends(images=session.images(), repository=client.repository, archive=archive)
+        return await answer(call, options, session.settings, ends)
 
 
 async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:

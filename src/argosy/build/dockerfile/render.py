@@ -1,5 +1,6 @@
 """A DockerfileError as text for people: the place, the lines around it, a caret, what to do."""
 
+from argosy.build.dockerfile.source import Fault, Source, SourceRange
 from argosy.errors import DockerfileError
 
 _RULE = "-" * 20
@@ -16,6 +17,15 @@ def render(error: DockerfileError) -> str:
         lines.append(f"  why: {_plain(error.why)}")
     if error.remedy:
         lines.append(f"  do:  {_plain(error.remedy)}")
+    return "\n".join(lines)
+
+
+def excerpt(source: Source, where: SourceRange) -> str:
+    """The place, and its lines with those around them; several lines."""
+    error = source.error(Fault(""), where)
+    lines = [str(where)]
+    if shown := error.evidence.get("excerpt"):
+        lines += [_RULE, *_excerpt(error, shown), _RULE]
     return "\n".join(lines)
 
 

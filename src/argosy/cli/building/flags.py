@@ -26,6 +26,7 @@ def arguments(parser: Parser) -> None:
     _steps(parser)
     _sandbox(parser)
     _results(parser)
+    _asking(parser)
     add_progress(parser)
     add_tls(parser)
 
@@ -65,6 +66,19 @@ def _steps(parser: Parser) -> None:
         type=whole,
         metavar="N",
         help="steps at once (default: processors, at least 2)",
+    )
+
+
+def _asking(parser: Parser) -> None:
+    group = parser.add_argument_group("instead of building")
+    group.add_argument(
+        "--check", action=Switch, default=False, help="check the Dockerfile (as --call=check)"
+    )
+    group.add_argument(
+        "--call",
+        metavar="METHOD[,format=json]",
+        default="",
+        help="build, check, outline or targets: what the Dockerfile takes and offers",
     )
 
 
