@@ -23,9 +23,9 @@ from argosy.build.debian import (
     parse_lines,
     parse_stanzas,
     public_lines,
-    suite_of,
 )
 from argosy.build.layers.compression import decompressed
+from argosy.build.recipes import recipe_of
 from argosy.content.memory import MemoryStore
 from argosy.content.verify import read
 from argosy.errors import BuildError, InvalidPlatform, NetworkError, RuntimeUnavailable, UsageError
@@ -322,13 +322,14 @@ def test_debians_own_names_of_architectures(platform, arch):
      ("debian:13-slim", ("trixie", True)), ("debian", ("stable", False)), ("debian:sid-slim", ("sid", True))],
 )  # fmt: skip
 def test_releases_are_known_by_name_and_number(what, suite):
-    assert suite_of(what) == suite
+    recipe = recipe_of(what)
+    assert (recipe.suite, recipe.slim) == suite
 
 
 @pytest.mark.parametrize("what", ["alpine:3", "debian:--foo", "debian:../x", "", "debian: x"])
 def test_what_there_is_no_recipe_for_is_refused(what):
     with pytest.raises(UsageError, match="no recipe"):
-        suite_of(what)
+        recipe_of(what)
 
 
 STANZAS = """\

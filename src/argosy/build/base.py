@@ -22,11 +22,11 @@ from argosy.build.debian import (
     ArchiveState,
     archive_state,
     machine_sources,
-    suite_of,
 )
 from argosy.build.execute.emulation import emulation
 from argosy.build.execute.spec import PATH
 from argosy.build.layers.blob import LayerOptions, put_layer
+from argosy.build.recipes import recipe_of
 from argosy.build.sessions import storage_errors
 from argosy.concurrency import gather, in_thread
 from argosy.content.store import Store, put_bytes
@@ -46,7 +46,7 @@ _TAIL = 20  # lines of mmdebstrap's that an error shows
 
 @frozen(kw_only=True)
 class BaseSpec:
-    """What to make. `what` is `debian:RELEASE`, with `-slim` without documentation."""
+    """What to make. `what` is `debian:RELEASE`, with `-slim` without documentation, or `busybox`."""
 
     what: str
     platforms: tuple[Platform, ...] = ()  # none: this machine's
@@ -70,7 +70,7 @@ async def make_base(spec: BaseSpec, *, images: Store, workdir: str, report: Repo
     if desc is None and not await maker.look_at_archive():
         desc = await maker.known(platforms, float("inf"))  # better an old one than none
     if desc is None:
-        await in_thread(_check_tools, platforms)
+        await in_thread(_check_tools, platforms, maker.recipe.runs)
         # Two at once: unpacking waits for the disk, configuring for the processor.
         slots = asyncio.Semaphore(2)
         made = await gather(_within(slots, maker.image, p) for p in platforms)
@@ -88,7 +88,7 @@ async def _within(
         return await make(p)
 
 
-def _check_tools(platforms: Iterable[Platform]) -> None:
+def _check_tools(platforms: Iterable[Platform], runs: bool) -> None:
     if shutil.which("mmdebstrap") is None:
         raise RuntimeUnavailable(
             "base images are made by mmdebstrap, which is not installed",
@@ -101,7 +101,8 @@ def _check_tools(platforms: Iterable[Platform]) -> None:
                 why="Debian has: " + ", ".join(f"linux/{a}" for a in ARCHITECTURES),
                 remedy="choose one of them with --platform",
             )
-        emulation(platform).require()
+        if runs:
+            emulation(platform).require()
 
 
 def debian_architecture(platform: Platform) -> str | None:
@@ -117,7 +118,7 @@ class _Maker:
 
     def __init__(self, spec: BaseSpec, images: Store, workdir: str, report: Report) -> None:
         self._spec = spec
-        self._suite, self._slim = suite_of(spec.what)
+        self.recipe = recipe_of(spec.what, spec.packages)
         self._images = images
         self._workdir = workdir
         self._report = report
@@ -126,18 +127,20 @@ class _Maker:
 
     def _find_sources(self) -> list[AptSource]:
         if self._spec.mirror:
-            return [AptSource(self._spec.mirror, self._suite)]
-        return machine_sources(self._suite)
+            return [AptSource(self._spec.mirror, self.recipe.suite)]
+        return machine_sources(self.recipe.suite)
 
     # What is known already
 
     def _record(self, platforms: Iterable[Platform]) -> str:
         lines = [source.line for source in self._sources]
-        words = [self._recipe(), lines, sorted(map(str, platforms))]
+        words = [self._words(), lines, sorted(map(str, platforms))]
         return os.path.join(self._workdir, f"{_short(words)}.json")
 
-    def _recipe(self) -> list[object]:
-        return [_RECIPE, self._suite, self._slim, sorted(set(self._spec.packages))]
+    def _words(self) -> list[object]:
+        recipe = self.recipe
+        kind = [] if recipe.runs else [recipe.variant]
+        return [_RECIPE, recipe.suite, recipe.slim, list(recipe.packages), *kind]
 
     async def known(self, platforms: tuple[Platform, ...], age: float) -> Descriptor | None:
         """The image made before, if it is here and the archive was asked within `age` seconds."""
@@ -176,14 +179,14 @@ class _Maker:
         """The image of one platform, in the store."""
         arch = debian_architecture(platform)
         assert arch is not None
-        key = _short([self._recipe(), self._state.digest, arch])
-        tree = os.path.join(self._workdir, f"{self._suite}-{arch}-{key}.tar")
+        key = _short([self._words(), self._state.digest, arch])
+        tree = os.path.join(self._workdir, f"{self.recipe.suite}-{arch}-{key}.tar")
         step = f"base {self._spec.what} {platform}"
         self._tell("started", step)
         if self._spec.refresh or not await in_thread(os.path.exists, tree):
             await self._bootstrap(arch, tree, step)
         layer, diff_id = await put_layer(
-            lambda write: write_clean(tree, write, self._state.epoch),
+            lambda write: write_clean(tree, write, self._state.epoch, self.recipe.clean),
             self._images,
             LayerOptions(scratch=self._workdir),
         )
@@ -211,7 +214,7 @@ class _Maker:
         return {
             "created": created,
             **platform.to_json(),
-            "config": {"Env": [f"PATH={PATH}"], "Cmd": ["bash"]},
+            "config": {"Env": [f"PATH={PATH}"], "Cmd": [self.recipe.command]},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": created, "created_by": made_by}],
         }
@@ -257,16 +260,16 @@ class _Maker:
     def _command(self, arch: str, into: str) -> list[str]:
         slim = [f"--dpkgopt=path-exclude={path}/*" for path in _DOCUMENTATION]
         keep = ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        packages = ",".join(sorted(set(self._spec.packages)))
+        packages = ",".join(self.recipe.packages)
         return [
             "mmdebstrap",
-            "--variant=minbase",
+            f"--variant={self.recipe.variant}",
             "--format=tar",
             "--skip=check/qemu",  # it wants another program to find out what we know already
             f"--architectures={arch}",
             *([f"--include={packages}"] if packages else []),
-            *([*slim, *keep] if self._slim else []),
-            self._suite,
+            *([*slim, *keep] if self.recipe.slim else []),
+            self.recipe.suite,
             into,
             *(source.line for source in self._sources),
         ]
@@ -299,7 +302,10 @@ async def _end(child: asyncio.subprocess.Process) -> None:
 
 
 def _blame(tail: list[str]) -> str:
-    return next((line for line in reversed(tail) if line.startswith(("E: ", "W: "))), "")
+    # The first error is the cause; what comes after it is who gave up because of it.
+    errors = [line for line in tail if line.startswith("E: ")]
+    warnings = [line for line in tail if line.startswith("W: ")]
+    return next(iter(errors or warnings[::-1]), "")
 
 
 def _keep(unfinished: str, tree: str) -> None:

@@ -46,10 +46,13 @@ _ADDED = {
 }
 
 
-def write_clean(tree: str, write: Callable[[bytes], object], epoch: int) -> None:
+Clean = Callable[[Iterator[bytes], int], Iterator[bytes]]
+
+
+def write_clean(tree: str, write: Callable[[bytes], object], epoch: int, clean_as: Clean) -> None:
     """Write the tar of an image from the tar of a file tree (blocking)."""
     with open(tree, "rb", buffering=0) as file:
-        for piece in _gathered(clean_tree(iter(lambda: file.read(1 << 20), b""), epoch)):
+        for piece in _gathered(clean_as(iter(lambda: file.read(1 << 20), b""), epoch)):
             write(piece)
 
 

@@ -11,14 +11,12 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
-from argosy.errors import NetworkError, UsageError
+from argosy.errors import NetworkError
 from argosy.values import frozen
 
-# Release numbers, for those who think in them; apt knows the names.
-_NUMBERS = {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
-_SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 _MOVING = frozenset({"sid", "unstable", "testing", "experimental"})
 ARCHITECTURES = {
     "amd64": "amd64",
@@ -57,19 +55,13 @@ class AptSource:
         return f"{self.uri.rstrip('/')}/dists/{self.suite}/InRelease"
 
 
-def suite_of(what: str) -> tuple[str, bool]:
-    """The suite `debian:RELEASE` means, and whether it is the slim kind; UsageError says what is known."""
-    distribution, _, release = what.partition(":")
-    release = release or "stable"
-    name = release.removesuffix("-slim")
-    suite = _NUMBERS.get(name, name)
-    if distribution != "debian" or not _SUITE.fullmatch(suite):
-        raise UsageError(
-            f"Argosy has no recipe for {what!r}",
-            why="base images are made from Debian's packages",
-            remedy="write debian:RELEASE, for example debian:bookworm or debian:12-slim",
-        )
-    return suite, name != release
+def machine_suite(path: str = "/etc/os-release") -> str:
+    """The suite this machine itself is of, if it is a Debian; else nothing."""
+    with suppress(OSError):
+        lines = dict(line.partition("=")[::2] for line in _text(path).splitlines())
+        if lines.get("ID") == "debian":
+            return lines.get("VERSION_CODENAME", "").strip('"')
+    return ""
 
 
 def machine_sources(suite: str, folder: str = "/etc/apt") -> list[AptSource]:

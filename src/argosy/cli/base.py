@@ -26,7 +26,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="DISTRIBUTION:RELEASE",
-        help="for example debian:bookworm, or debian:bookworm-slim without documentation",
+        help="debian:bookworm, debian:bookworm-slim without documentation; or busybox, static",
     )
     parser.add_argument(
         "-t",
