@@ -5,7 +5,7 @@ something incomplete, and who holds a manifest holds all below it: what `copy`
 prunes by. A write is on disk, and seen by every later read, when it returns.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -96,15 +96,25 @@ class Catalog:
         await self._db.write(unlink)
         self._blobs.drop((name, digest))
 
-    async def put_manifest(self, name: str, new: Incoming, tags: Sequence[str] = ()) -> None:
+    async def put_manifest(
+        self,
+        name: str,
+        new: Incoming,
+        tags: Sequence[str] = (),
+        *,
+        allow: Callable[[str | None], object] | None = None,
+    ) -> None:
         """Keep a manifest and point tags at it, all or nothing.
 
-        RegistryError MANIFEST_BLOB_UNKNOWN or SIZE_INVALID names the children
-        that are not here, or are of another size.
+        `allow` sees what the first tag stands for, and may raise. RegistryError
+        MANIFEST_BLOB_UNKNOWN or SIZE_INVALID names the children that are not here, or are
+        of another size.
         """
 
         def put(conn: Connection) -> list[str]:
             repository = rows.make_repository(conn, name)
+            if allow is not None:
+                allow(rows.tagged(conn, repository, tags[0]))
             _refuse_gaps(name, *rows.missing(conn, repository, new.children))
             retyped = rows.put_manifest(conn, repository, new)
             rows.set_tags(conn, repository, tags, new.digest)

@@ -189,7 +189,7 @@ def set_tags(conn: Connection, repository_id: int, names: Iterable[str], digest:
     for name in names:
         now = t.now()
         key = {"repository_id": repository_id, "name": name}
-        before = _tag(conn, repository_id, name)
+        before = tagged(conn, repository_id, name)
         row = {**key, "digest": digest, "updated_at": now}
         upsert(conn, t.tags, [row], update=["digest", "updated_at"])
         if before != digest:
@@ -208,7 +208,8 @@ def delete_tag(conn: Connection, repository_id: int, name: str) -> bool:
     return gone.rowcount > 0
 
 
-def _tag(conn: Connection, repository_id: int, name: str) -> str | None:
+def tagged(conn: Connection, repository_id: int, name: str) -> str | None:
+    """What a tag stands for; None if there is no such tag."""
     tags = t.tags
     found = select(tags.c.digest).where(tags.c.repository_id == repository_id, tags.c.name == name)
     return conn.execute(found).scalar()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from argosy.content.store import Body
+from argosy.content.store import Body, Swapped
 from argosy.content.verify import verified
 from argosy.errors import NotFound
 from argosy.model import media
@@ -52,6 +52,13 @@ class MemoryStore:
         if desc.digest not in self._manifests:
             raise NotFound(f"no manifest {desc.digest} in memory to tag {ref!r}")
         self._tags[ref] = desc.digest
+
+    async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
+        """Point a tag at a manifest, if it still stands for `expected`."""
+        if self._tags.get(ref) != expected:
+            return "changed"
+        await self.tag(desc, ref)
+        return "done"
 
     async def tags(self) -> AsyncIterator[str]:
         """Every tag, in order."""

@@ -7,12 +7,13 @@ asks must have a way to go on without.
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 
 Body = AsyncIterable[bytes]
+Swapped = Literal["done", "changed", "unsure"]  # unsure: done, but the store may not have looked
 
 
 class Source(Protocol):
@@ -130,6 +131,15 @@ class Pins(Protocol):
 
     async def pin(self, desc: Descriptor) -> None:
         """List a manifest that is here without giving it a name; NotFound if it is not here."""
+        ...
+
+
+@runtime_checkable
+class Swaps(Protocol):
+    """A Store that can move a tag only if nobody else has moved it meanwhile."""
+
+    async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
+        """Point a tag at a manifest that is here, if it still stands for `expected` (None: for nothing)."""
         ...
 
 

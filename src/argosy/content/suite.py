@@ -27,6 +27,7 @@ from argosy.content.store import (
     Referrers,
     Source,
     Store,
+    Swaps,
     put_bytes,
 )
 from argosy.errors import DigestMismatch, NotFound, SizeMismatch
@@ -346,6 +347,20 @@ async def a_graph_goes_in_and_out_unchanged(place: Place) -> None:
         assert await back.exists(about), "the referrer of a child was lost"
 
 
+async def a_swap_goes_only_from_what_was_expected(place: Place) -> None:
+    """`swap` sets a new tag, moves it from what it stood for, and says when that has changed."""
+    store = place.store
+    if not isinstance(store, Swaps):
+        return
+    one, two, three = [await _image(store, name) for name in ("one", "two", "three")]
+    assert await store.swap(one, "v1", None) != "changed"
+    assert await store.swap(two, "v1", one.digest) != "changed"
+    outcome = await store.swap(three, "v1", one.digest)
+    source = await place.reopened()
+    expected = {"done": (), "changed": (two,), "unsure": (two, three)}[outcome]
+    assert await source.resolve("v1") in expected, f"after {outcome}"
+
+
 CHECKS: Sequence[Check] = (
     what_is_put_can_be_read,
     reading_starts_where_asked,
@@ -367,6 +382,7 @@ CHECKS: Sequence[Check] = (
     a_deleted_tag_is_only_a_tag_less,
     a_deleted_manifest_takes_its_tags_along,
     a_deleted_referrer_is_not_listed,
+    a_swap_goes_only_from_what_was_expected,
     a_graph_goes_in_and_out_unchanged,
 )
 

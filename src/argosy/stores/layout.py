@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from argosy.concurrency import in_thread
-from argosy.content.store import Body
+from argosy.content.store import Body, Swapped
 from argosy.errors import ManifestInvalid, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
@@ -84,6 +84,19 @@ class OCILayout:
         await in_thread(self._list, desc, lambda index: index.named(desc, ref))
 
     # Abilities
+
+    async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
+        """Point a name at a manifest, if it still stands for `expected`; under the layout's lock."""
+        changed = False
+
+        def change(index: LayoutIndex) -> LayoutIndex:
+            nonlocal changed
+            standing = index.find(ref)
+            changed = (standing.digest if standing else None) != expected
+            return index if changed else index.named(desc, ref)
+
+        await in_thread(self._list, desc, change)
+        return "changed" if changed else "done"
 
     async def pin(self, desc: Descriptor) -> None:
         """List a manifest without a name."""

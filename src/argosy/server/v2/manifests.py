@@ -4,6 +4,7 @@ A pull by tag that memory can answer makes no thread hop, no SQL and no header:
 the answer is kept beside the manifest and forgotten with it.
 """
 
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ from argosy.model.digest import Digest
 from argosy.model.manifest import MAX_MANIFEST
 from argosy.model.reference import is_tag
 from argosy.server.http.messages import Request, Response
-from argosy.server.v2.conditions import matches, not_modified
+from argosy.server.v2.conditions import CONDITIONAL, allows, matches, not_modified
 from argosy.server.v2.errors import VERSION, Problem
 
 MOST_TAGS: Final = 64
@@ -55,9 +56,11 @@ class Manifests:
             new = Incoming.parse(body, kind, digest)
         else:
             new = await in_thread(Incoming.parse, body, kind, digest)
-        await self._catalog.put_manifest(name, new, [*tags, *more])
+        allow = _conditions(request, ref) if tags else None
+        await self._catalog.put_manifest(name, new, [*tags, *more], allow=allow)
         headers = [
             VERSION,
+            *([CONDITIONAL] if allow else []),
             ("Location", f"/v2/{name}/manifests/{new.digest}"),
             ("Docker-Content-Digest", new.digest),
             *(("OCI-Tag", tag) for tag in more),
@@ -90,6 +93,20 @@ class Manifests:
                 held.body,
             )
         return found
+
+
+def _conditions(request: Request, tag: str) -> Callable[[str | None], None] | None:
+    """What raises unless the tag stands for what the client wants it to (If-Match, If-None-Match)."""
+    if all(request.headers.get(name) is None for name in ("if-match", "if-none-match")):
+        return None
+
+    def check(standing: str | None) -> None:
+        if not allows(request, standing):
+            raise Problem(
+                412, "DENIED", f"tag {tag} stands for something else", detail={"digest": standing}
+            )
+
+    return check
 
 
 def _named(ref: str) -> tuple[Digest | None, list[str]]:

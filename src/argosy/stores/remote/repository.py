@@ -5,10 +5,10 @@ Source: distribution-spec (Pull, Push, Content Discovery, Content Management).
 
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from argosy.content.store import Body, Source
+from argosy.content.store import Body, Source, Swapped
 from argosy.content.verify import verified
 from argosy.errors import (
     DigestMismatch,
@@ -37,6 +37,8 @@ _ACCEPT = {"Accept": ", ".join(media.ACCEPT)}
 _LARGEST = 4 * MAX_MANIFEST
 _PAGE = 1000  # names asked for at once; what most registries cap at
 _REMEMBERED = 64  # manifests kept in memory
+_PRECONDITION_FAILED = 412
+CONDITIONAL = "argosy-conditional"  # header of a registry that looked at a PUT's condition
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-")
 
 
@@ -171,12 +173,13 @@ class RemoteRepository:
         nothing = Descriptor.of("application/octet-stream", b"")
         await Upload(await self._ways.home(), self.name, nothing, self._push).rehearse()
 
-    async def _put_manifest(self, desc: Descriptor, data: bytes, ref: str) -> Answer:
+    async def _put_manifest(
+        self, desc: Descriptor, data: bytes, ref: str, more: Mapping[str, str] | None = None
+    ) -> Answer:
         home = await self._ways.home()
         url = await home.url(f"{self.name}/manifests/{ref}")
-        request = Request(
-            method="PUT", url=url, headers={"Content-Type": desc.media_type}, body=data
-        )
+        headers = {"Content-Type": desc.media_type, **(more or {})}
+        request = Request(method="PUT", url=url, headers=headers, body=data)
         what = f"push manifest {ref} to {self.locator}"
         answer = await home.ask(request, what, self._push, (200, 201, 202))
         await answer.read()
@@ -190,6 +193,18 @@ class RemoteRepository:
         """Point a tag at a manifest that is here."""
         data = await self._manifest(desc)
         await self._put_manifest(desc, data, ref)
+
+    async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
+        """Point a tag at a manifest by a conditional PUT (RFC 9110 §13.1); few registries look at it."""
+        data = await self._manifest(desc)
+        condition = {"If-Match": f'"{expected}"'} if expected else {"If-None-Match": "*"}
+        try:
+            answer = await self._put_manifest(desc, data, ref, condition)
+        except RegistryError as e:
+            if e.status == _PRECONDITION_FAILED:
+                return "changed"
+            raise
+        return "done" if CONDITIONAL in answer.headers else "unsure"
 
     async def mount(self, desc: Descriptor, source: Source) -> bool:
         """Take a blob from a sibling repository, or from wherever the registry has it; False if it will not.
