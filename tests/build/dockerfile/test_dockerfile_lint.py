@@ -1,5 +1,8 @@
 """The build checks: when each fires, and its words; the cases are those BuildKit's users know."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
 from argosy.build.dockerfile import ignore
@@ -11,6 +14,7 @@ from argosy.build.dockerfile.lint.linter import (
     lint,
     lint_beginning,
 )
+from argosy.build.dockerfile.lint.page import page
 from argosy.build.dockerfile.lint.rules import RULES, Rule
 from argosy.build.dockerfile.parser import parse, parse_beginning
 from argosy.build.dockerfile.source import Fault
@@ -18,6 +22,7 @@ from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.errors import ArgosyError, DockerfileError, UsageError
 from argosy.model.platform import Platform
 
+TOP = Path(__file__).parents[3]
 LINUX = Platform("linux", "amd64")
 CONFIG = {"config": {"Env": ["PATH=/bin"], "User": "1000"}}
 
@@ -34,7 +39,7 @@ def report(
     *,
     ignored: str = "",
     every_stage: bool = True,
-    config: dict[str, object] = CONFIG,
+    config: Mapping[str, object] = CONFIG,
 ) -> Report:
     dockerfile = parse(text)
     given = options(build_args)
@@ -64,6 +69,11 @@ def test_the_examples_of_the_documentation_are_true(rule: Rule) -> None:
     assert rule.name not in [f.rule.name for f in report(rule.good, config={}).findings]
 
 
+def test_the_page_in_docs_is_current() -> None:
+    """`python scripts/write_docs.py` (make docs) writes it anew."""
+    assert (TOP / "docs/checks.md").read_text() == page()
+
+
 def test_there_are_the_checks_of_the_stable_frontend_and_our_own() -> None:
     assert len(RULES) == 23
     assert len({rule.name for rule in RULES}) == 23
@@ -90,15 +100,19 @@ CASES = {
     "mixed-case": (
         "\nFrom scratch as base\nFROM scratch AS base2\n",
         [
-            "ConsistentInstructionCasing:2: Command 'From' should match the case of the command"
-            " majority (uppercase)"
+            (
+                "ConsistentInstructionCasing:2: Command 'From' should match the case of the command"
+                " majority (uppercase)"
+            )
         ],
     ),
     "majority-lower": (
         "FROM scratch\ncopy Dockerfile /foo\ncopy Dockerfile /bar\n",
         [
-            "ConsistentInstructionCasing:1: Command 'FROM' should match the case of the command"
-            " majority (lowercase)"
+            (
+                "ConsistentInstructionCasing:1: Command 'FROM' should match the case of the command"
+                " majority (lowercase)"
+            )
         ],
     ),
     "lower": ("from scratch\ncopy Dockerfile /foo\n", []),
@@ -121,8 +135,10 @@ CASES = {
     "shell-form": (
         "FROM scratch\nCMD mycommand\n",
         [
-            "JSONArgsRecommended:2: JSON arguments recommended for CMD to prevent unintended"
-            " behavior related to OS signals"
+            (
+                "JSONArgsRecommended:2: JSON arguments recommended for CMD to prevent unintended"
+                " behavior related to OS signals"
+            )
         ],
     ),
     "shell-form-with-shell": ('FROM scratch\nSHELL ["/x"]\nENTRYPOINT mycommand\n', []),
@@ -146,8 +162,10 @@ CASES = {
     "workdir": (
         "FROM scratch\nWORKDIR app/\nWORKDIR more\n",
         [
-            'WorkdirRelativePath:2: Relative workdir "app/" can have unexpected results if the'
-            " base image changes"
+            (
+                'WorkdirRelativePath:2: Relative workdir "app/" can have unexpected results if the'
+                " base image changes"
+            )
         ],
     ),
     "workdir-below": ("FROM scratch AS a\nWORKDIR /app\nFROM a AS b\nWORKDIR subdir/\n", []),
@@ -174,8 +192,10 @@ CASES = {
         ["UndefinedVar:2: Usage of undefined variable '$nothing'"],
     ),
     "several": (
-        'FROM scratch\nENTRYPOINT ["/a"]\nENTRYPOINT ["/b"]\nCMD ["/a"]\nCMD ["/b"]\n'
-        'HEALTHCHECK CMD ["/a"]\nHEALTHCHECK CMD ["/b"]\n',
+        (
+            'FROM scratch\nENTRYPOINT ["/a"]\nENTRYPOINT ["/b"]\nCMD ["/a"]\nCMD ["/b"]\n'
+            'HEALTHCHECK CMD ["/a"]\nHEALTHCHECK CMD ["/b"]\n'
+        ),
         [
             f"MultipleInstructionsDisallowed:{line}: Multiple {name} instructions should not be"
             " used in the same stage because only the last one will be used"
@@ -186,37 +206,49 @@ CASES = {
     "legacy": (
         "FROM scratch\nENV testkey value\nLABEL key value\n",
         [
-            'LegacyKeyValueFormat:2: "ENV key=value" should be used instead of legacy'
-            ' "ENV key value" format',
-            'LegacyKeyValueFormat:3: "LABEL key=value" should be used instead of legacy'
-            ' "LABEL key value" format',
+            (
+                'LegacyKeyValueFormat:2: "ENV key=value" should be used instead of legacy'
+                ' "ENV key value" format'
+            ),
+            (
+                'LegacyKeyValueFormat:3: "LABEL key=value" should be used instead of legacy'
+                ' "LABEL key value" format'
+            ),
         ],
     ),
     "redundant": (
         "FROM --platform=${TARGETPLATFORM} scratch\n",
         [
-            "RedundantTargetPlatform:1: Setting platform to predefined ${TARGETPLATFORM} in FROM"
-            " is redundant as this is the default behavior"
+            (
+                "RedundantTargetPlatform:1: Setting platform to predefined ${TARGETPLATFORM} in FROM"
+                " is redundant as this is the default behavior"
+            )
         ],
     ),
     "constant": (
         "FROM --platform=linux/amd64 scratch\n",
         [
-            "FromPlatformFlagConstDisallowed:1: FROM --platform flag should not use constant value"
-            ' "linux/amd64"'
+            (
+                "FromPlatformFlagConstDisallowed:1: FROM --platform flag should not use constant value"
+                ' "linux/amd64"'
+            )
         ],
     ),
     "constant-named": (
-        "FROM --platform=linux/amd64 scratch AS my_amd64_stage\n"
-        "FROM --platform=linux/amd64 scratch AS linux\n",
+        (
+            "FROM --platform=linux/amd64 scratch AS my_amd64_stage\n"
+            "FROM --platform=linux/amd64 scratch AS linux\n"
+        ),
         [],
     ),
     "protocol": (
         "FROM scratch\nEXPOSE 80/TcP 8080/TCP 8080/udp\n",
         [
             "ExposeProtoCasing:2: Defined protocol '80/TcP' in EXPOSE instruction should be lowercase",
-            "ExposeProtoCasing:2: Defined protocol '8080/TCP' in EXPOSE instruction should be"
-            " lowercase",
+            (
+                "ExposeProtoCasing:2: Defined protocol '8080/TCP' in EXPOSE instruction should be"
+                " lowercase"
+            ),
         ],
     ),
     "published": (
@@ -276,8 +308,10 @@ def test_a_default_that_makes_no_image_is_found_though_an_argument_was_given() -
         ('ARG SFX="box:"\nFROM busy${SFX}\n', "busy${SFX}"),
     ):
         assert found(text, given) == [
-            f"InvalidDefaultArgInFrom:2: Default value for ARG {shown} results in empty or invalid"
-            " base image name"
+            (
+                f"InvalidDefaultArgInFrom:2: Default value for ARG {shown} results in empty or invalid"
+                " base image name"
+            )
         ]
     assert found('ARG V="latest"\nFROM busybox:${V}\n', {"V": "latest"}) == []
     assert found("ARG V\nFROM busybox:stable${V}\n", {"V": "-musl"}) == []
@@ -398,8 +432,10 @@ def test_an_image_for_another_platform_is_found() -> None:
     other = {**CONFIG, "os": "linux", "architecture": "arm64"}
     seen = report("FROM alpine\n", config=other)
     assert [f.detail for f in seen.findings] == [
-        'Base image alpine was pulled with platform "linux/arm64", expected "linux/amd64"'
-        " for current build"
+        (
+            'Base image alpine was pulled with platform "linux/arm64", expected "linux/amd64"'
+            " for current build"
+        )
     ]
     assert not report("FROM alpine\n", config={**other, "architecture": "amd64"}).findings
 
