@@ -12,10 +12,10 @@ works, never while its inputs are awaited.
 import asyncio
 import codecs
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from argosy.build.cache import Record
 from argosy.build.graph import CacheKey, Op, Snapshot, Work
@@ -40,6 +40,24 @@ class StepCache(Protocol):
         ...
 
 
+@runtime_checkable
+class Distrusts(Protocol):
+    """A StepCache whose records are promises of others, which may turn out to be empty."""
+
+    def distrust(self, snapshot: Snapshot | None, e: ArgosyError) -> bool:
+        """Forget who promised this snapshot, since using it failed; False if nobody did."""
+        ...
+
+
+@frozen(kw_only=True)
+class Solved:
+    """What a solve knows of one op: its fast key, the settled one if it was asked for, and its result."""
+
+    keys: tuple[Digest, ...]
+    snapshot: Snapshot | None
+    is_known: bool  # whether there is a result: what nobody needed has none
+
+
 @frozen(kw_only=True)
 class Solution:
     """The targets' snapshots, and how much work they were. Sources (no inputs) are not counted."""
@@ -47,6 +65,7 @@ class Solution:
     snapshots: tuple[Snapshot | None, ...]
     steps: int
     ran: int
+    solved: Mapping[int, Solved] = field(default_factory=dict)  # by the op's id
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +77,13 @@ class _Vertex:
     inputs: "list[_Vertex]"
     settled: "asyncio.Task[CacheKey] | None" = None
     result: "asyncio.Task[Snapshot | None] | None" = None
+
+    def solved(self) -> Solved:
+        """What is known of it when the solve is over."""
+        keys = [self.key.fast, *([self.settled.result().fast] if _is_done(self.settled) else [])]
+        snapshot = self.result.result() if _is_done(self.result) else None
+        is_known = _is_done(self.result)
+        return Solved(keys=tuple(dict.fromkeys(keys)), snapshot=snapshot, is_known=is_known)
 
 
 class Solver:
@@ -86,7 +112,8 @@ class Solver:
         return Solution(
             snapshots=tuple(task.result() for task in tasks),
             steps=sum(1 for v in unique if v.inputs),
-            ran=sum(1 for v in solve.ran if v.inputs),
+            ran=len({id(v) for v in solve.ran if v.inputs}),
+            solved={op: v.solved() for op, v in vertices.items()},
         )
 
 
@@ -137,11 +164,17 @@ class _Solve:
             key = await vertex.op.cache_key(inputs)
         if key.slow is None:
             return key
-        wanted = [self.result(vertex.inputs[i]) for i in key.content]
-        snapshots = [await task for task in wanted]
-        async with self.solver.slots:
-            with _translated(vertex.op.name):
-                return CacheKey(await key.slow(snapshots, self.solver.work))
+        content = [vertex.inputs[i] for i in key.content]
+        while True:
+            wanted = [self.result(v) for v in content]
+            snapshots = [await task for task in wanted]
+            try:
+                async with self.solver.slots:
+                    with _translated(vertex.op.name):
+                        return CacheKey(await key.slow(snapshots, self.solver.work))
+            except ArgosyError as e:
+                if not self._distrusted(content, wanted, e):
+                    raise
 
     async def _find(self, vertex: _Vertex, key: Digest) -> Record | None:
         found = await self.solver.cache.find(key) if self.use_cache else None
@@ -174,22 +207,52 @@ class _Solve:
         return snapshot
 
     async def _run(self, vertex: _Vertex) -> Snapshot | None:
-        wanted = [self.result(v) for v in vertex.inputs]
-        inputs = [await task for task in wanted]
+        while True:
+            wanted = [self.result(v) for v in vertex.inputs]
+            inputs = [await task for task in wanted]
+            try:
+                snapshot = await self._run_on(vertex, inputs)
+            except ArgosyError as e:
+                if self._distrusted(vertex.inputs, wanted, e):
+                    continue
+                self._tell("failed", vertex, str(e) or type(e).__name__)
+                raise
+            break
+        self.ran.append(vertex)
+        self._tell("done", vertex)
+        return snapshot
+
+    async def _run_on(self, vertex: _Vertex, inputs: Sequence[Snapshot | None]) -> Snapshot | None:
         async with self.solver.slots:
             self._tell("started", vertex)
             try:
                 with _translated(vertex.op.name):
-                    snapshot = await vertex.op.run(inputs, self._work(vertex))
+                    return await vertex.op.run(inputs, self._work(vertex))
             except asyncio.CancelledError:
                 self._tell("failed", vertex, "cancelled")
                 raise
             except Exception as e:
-                self._tell("failed", vertex, str(e) or type(e).__name__)
+                if not isinstance(e, ArgosyError):
+                    self._tell("failed", vertex, str(e) or type(e).__name__)
                 raise
-        self.ran.append(vertex)
-        self._tell("done", vertex)
-        return snapshot
+
+    def _distrusted(
+        self,
+        inputs: Sequence[_Vertex],
+        used: "Sequence[asyncio.Task[Snapshot | None]]",
+        e: ArgosyError,
+    ) -> bool:
+        """Whether inputs were only promised, and that was in vain: they are made anew now."""
+        again = False
+        for vertex, task in zip(inputs, used, strict=True):
+            if vertex.result is not task:
+                again = True  # another step found out before this one
+            elif isinstance(cache := self.solver.cache, Distrusts) and cache.distrust(
+                task.result(), e
+            ):
+                vertex.result = None
+                again = True
+        return again
 
     def _work(self, vertex: _Vertex) -> Work:
         # Pieces of output end anywhere, also inside a character.
@@ -241,6 +304,10 @@ def _inputs_first(targets: Sequence[Op]) -> list[Op]:
             pending.append((op, True))
             pending += [(i, False) for i in reversed(op.inputs)]
     return list(done.values())
+
+
+def _is_done(task: "asyncio.Task[Any] | None") -> TypeGuard["asyncio.Task[Any]"]:
+    return task is not None and task.done() and not task.cancelled()
 
 
 @contextmanager

@@ -14,12 +14,13 @@ key has that base, so the cache need not. Times are seconds since the epoch.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from argosy.errors import ContentError, InvalidDigest
 from argosy.model.digest import Digest
 from argosy.model.manifest import dump
+from argosy.values import frozen
 
 VERSION = 1
 MAX_CONFIG = 16 << 20  # bytes; thousands of steps come to less than one MiB
@@ -27,7 +28,7 @@ _DEEPEST = 500  # layers on top of one another; overlayfs takes fewer
 _LONGEST_STEP = 1000  # characters of a step's description
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheLayer:
     """One layer: what it unpacks to, its blob (none for a base image's), and the index of the one below."""
 
@@ -36,7 +37,7 @@ class CacheLayer:
     below: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CacheRecord:
     """What some keys came to: the index of the top layer; None is the empty file system."""
 
@@ -47,7 +48,7 @@ class CacheRecord:
     used: int  # when a build last exported it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CacheConfig:
     """A whole cache."""
 
@@ -134,7 +135,7 @@ class CacheWriter:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Bounds:
     """How much of earlier builds a cache keeps: else it would grow for ever."""
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from argosy.build.export import EMPTY_LAYER
 from argosy.build.graph import Layer, Op, Snapshot
@@ -18,9 +18,10 @@ from argosy.build.remote_cache.words import Mode
 from argosy.concurrency import gather
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Known:
     """What is known of one step: its keys, and the snapshot they came to."""
 
@@ -33,7 +34,7 @@ class Known:
 Pack = Callable[[Snapshot], Awaitable[Layer]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gathering:
     """Makes the caches of a build's platforms; `pack` gives the layer of a snapshot."""
 

@@ -27,11 +27,12 @@ from argosy.errors import ArgosyError, NetworkTimeout, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.observe import Event, Report, silent
+from argosy.values import frozen
 
 _LOOKS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Patience:
     """How long the caches may keep a build waiting, in seconds."""
 
@@ -40,7 +41,7 @@ class Patience:
     stall: float = 30.0  # without a byte of a layer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Wanted:
     """One `--cache-from`, opened: where its index is."""
 
@@ -157,7 +158,7 @@ class Imported:
         return f"{self.wanted.name}: {text}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Hit:
     """A record of a cache that a key was found in, and the layers it came to."""
 
@@ -252,7 +253,7 @@ class SharedSteps:
                 cache.give_up(f"no answer within {self.patience.records:g} s")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Watched:
     """A cache as a source of layers that does not wait for ever."""
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from argosy.build.remote_cache.format import Bounds, merged, says_more
 from argosy.build.remote_cache.shelf import SCOPE, Part, Shelf, Writing, read_shelf
@@ -28,12 +28,13 @@ from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import Manifest
 from argosy.observe import Event, Report, silent
+from argosy.values import frozen
 
 _ATTEMPTS = 12
 _FRESH = 3600  # seconds for which an export that says nothing new is not repeated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Place:
     """A tag in a store that caches are put under."""
 
@@ -66,7 +67,7 @@ async def publish(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Publishing:
     parts: Mapping[str, Part]
     source: Source
@@ -201,7 +202,7 @@ class _Publishing:
         self.report(Event("warning", self.place.name, self.place.name, text=text))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Held:
     """Manifests in memory, blobs from where they are."""
 

@@ -22,6 +22,7 @@ from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import Index, Manifest, dump
+from argosy.values import frozen
 
 CONFIG = "application/vnd.argosy.cache.config.v1+json"
 ARTIFACT = "application/vnd.argosy.cache.v1"
@@ -39,7 +40,7 @@ _DOCKER = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Part:
     """The cache of one platform: its records, and the descriptors of the blobs they name."""
 
@@ -47,7 +48,7 @@ class Part:
     blobs: Mapping[Digest, Descriptor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Shelf:
     """What stands under one tag: the parts by scope, and the entries as they are listed."""
 

@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Self, get_args
 
 from argosy.build.layers.compression import Compression, Name
 from argosy.errors import UsageError
 from argosy.model.digest import Digest
 from argosy.model.reference import Reference
+from argosy.values import frozen
 
 CacheKind = Literal["registry", "local", "inline", "gha"]
 Mode = Literal["min", "max"]
@@ -31,7 +32,7 @@ _COMPRESSIONS: dict[str, Name] = {"gzip": "gzip", "zstd": "zstd", "uncompressed"
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActionsCache:
     """Where GitHub's cache service is, and which part of it is meant; empty means the job's own."""
 
@@ -42,7 +43,7 @@ class ActionsCache:
     timeout: float = 600.0  # seconds that one blob may take
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CacheTo:
     """One `--cache-to`: where the records of a build go."""
 
@@ -84,7 +85,7 @@ class CacheTo:
         return _name(self.kind, self.ref, self.dest, self.actions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CacheFrom:
     """One `--cache-from`: where records of earlier builds are looked up."""
 
@@ -119,7 +120,7 @@ def _name(kind: str, ref: str, path: str, actions: ActionsCache) -> str:
     return f"{kind} cache {place}".strip()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Words:
     """The fields of one flag's value, with errors that name the flag."""
 
