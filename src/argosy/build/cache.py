@@ -66,6 +66,8 @@ class BuildCache:
         self._lock = threading.Lock()
         self._touched: set[str] = set()
         self._db: sqlite3.Connection | None = None
+        self.births: dict[Digest, str] = {}  # of the images that were asked about
+        self.births_elsewhere: dict[Digest, str] = {}  # what other machines say (remote caches)
 
     async def __aenter__(self) -> Self:
         await in_thread(self._open)
@@ -149,9 +151,17 @@ class BuildCache:
 
         That is what makes a build that is all cache come to the same digest again.
         """
+        now = self.births_elsewhere.get(image, now)
         await in_thread(self._execute, "INSERT OR IGNORE INTO births VALUES (?, ?)", (image, now))
         row = await in_thread(self._one, "SELECT created FROM births WHERE image = ?", (image,))
-        return str(row[0]) if row else now
+        self.births[image] = str(row[0]) if row else now
+        return self.births[image]
+
+    async def keys(self, snapshot: Snapshot) -> list[Digest]:
+        """The keys that came to this very snapshot, those used last first; at most 16."""
+        sql = "SELECT key FROM records WHERE chain = ? ORDER BY used DESC, key LIMIT 16"
+        rows = await in_thread(self._all, sql, (json.dumps(snapshot.chain),))
+        return [Digest(row[0]) for row in rows]
 
     async def records(self) -> list[Record]:
         """Every record, the least recently used first; those without snapshot included."""

@@ -8,7 +8,7 @@ build that is all cache has the same digest again.
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +61,8 @@ class Assembly:
     epoch: int | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     report: Report = silent
+    # What images carry of their own records (type=inline), given what they were born as.
+    inline: Callable[[Target, Mapping[Digest, str]], Awaitable[Mapping[str, str]]] | None = None
 
     async def make(self, targets: Sequence[Target], tops: Sequence[Snapshot | None]) -> Image:
         """The image of some platforms; `tops` are the targets' snapshots, None where there is none."""
@@ -70,7 +72,12 @@ class Assembly:
             chains = [_own_snapshots(target, top) for target, top in pairs]
             unique = {s.id: s for chain in chains for s in chain}
             slots = asyncio.Semaphore(max(2, os.cpu_count() or 1))
-            packed = await gather(self._packed(s, slots) for s in unique.values())
+
+            async def packing(snapshot: Snapshot) -> Layer:
+                async with slots:
+                    return await self.packed(snapshot)
+
+            packed = await gather(packing(s) for s in unique.values())
             layers = dict(zip(unique, packed, strict=True))
             made = await gather(
                 self._manifest(target, [layers[s.id] for s in chain])
@@ -80,13 +87,13 @@ class Assembly:
             top = manifests[0] if len(made) == 1 else await self._index(manifests)
         return Image(descriptor=top, manifests=manifests, configs=configs)
 
-    async def _packed(self, snapshot: Snapshot, slots: asyncio.Semaphore) -> Layer:
+    async def packed(self, snapshot: Snapshot) -> Layer:
+        """The layer of a snapshot, and its diffID; packed now unless it is known."""
         form = "" if self.epoch is None else f"epoch={self.epoch}"
         known = await self.cache.layer(snapshot, form)
         if known is not None and await self.images.exists(known[0]):
             return known
-        async with slots:
-            layer, diff_id = await self.snapshots.layer(snapshot, self.images)
+        layer, diff_id = await self.snapshots.layer(snapshot, self.images)
         await self.cache.keep_layer(snapshot, layer, diff_id, form)
         return layer, diff_id
 
@@ -122,16 +129,20 @@ class Assembly:
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": _history(stage.history, own),
         }
-        created = await self._created(config)
+        identity = key_of("image", config)
+        created = await self._created(identity)
         for entry in config["history"]:
             entry.setdefault("created", created)
+        if self.inline is not None:
+            births = {identity: created} if self.epoch is None else {}
+            config |= await self.inline(target, births)
         body = dump({"created": created, **config})
         return await put_bytes(self.images, Descriptor.of(media.OCI_CONFIG, body), body)
 
-    async def _created(self, config: Mapping[str, Any]) -> str:
+    async def _created(self, identity: Digest) -> str:
         if self.epoch is not None:
             return _time(datetime.fromtimestamp(self.epoch, UTC))
-        return await self.cache.born(key_of("image", config), _time(datetime.now(UTC)))
+        return await self.cache.born(identity, _time(datetime.now(UTC)))
 
     async def _index(self, manifests: Sequence[Descriptor]) -> Descriptor:
         index: dict[str, Any] = {

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 from argosy.build.graph import Execute, Shell, Snapshotter
 from argosy.build.limits import Conditions
@@ -16,6 +16,9 @@ from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
 from argosy.values import frozen
+
+if TYPE_CHECKING:
+    from argosy.build.remote_cache.words import ActionsCache, CacheFrom, CacheTo
 
 OutputKind = Literal["oci", "docker", "local", "tar", "registry", "image"]
 _KNOWN = {
@@ -104,6 +107,8 @@ class BuildOptions:
     metadata_file: str = ""
     metadata_warnings: bool = False  # BUILDX_METADATA_WARNINGS: what the checks found goes into it
     iidfile: str = ""
+    cache_from: "tuple[CacheFrom, ...]" = ()
+    cache_to: "tuple[CacheTo, ...]" = ()
     source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH
     jobs: int = 0  # steps at once; 0 is one per processor, at least 2
 
@@ -126,6 +131,13 @@ class BuildResult:
         return self.descriptor.digest
 
 
+class ActionsStore(Store, Protocol):
+    """A part of GitHub's cache service as a Store; `refs` are the tags to read, the first one to write."""
+
+    refs: tuple[str, ...]
+
+
+Actions = Callable[["ActionsCache"], AbstractAsyncContextManager[ActionsStore]]
 Archive = Callable[[Literal["oci", "docker"], str], AbstractAsyncContextManager[Store]]
 
 
@@ -141,6 +153,7 @@ class Ends:
     repository: Callable[[Reference], Store]
     archive: Archive
     shell: Shell | None = None
+    actions: Actions | None = None  # for caches of type gha
 
 
 @frozen(kw_only=True)

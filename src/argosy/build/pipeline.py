@@ -9,8 +9,9 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from argosy.build.bases import Base, BaseImages
 from argosy.build.cache import BuildCache
@@ -40,10 +41,13 @@ from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.solver import Solution, Solver
 from argosy.build.tree import Tree
 from argosy.concurrency import in_thread
-from argosy.errors import ConfigError, UsageError
+from argosy.errors import ArgosyError, ConfigError, UsageError
 from argosy.model.platform import Platform
 from argosy.observe import Event, Report, silent
 from argosy.settings import Settings
+
+if TYPE_CHECKING:
+    from argosy.build.remote_cache.session import RemoteCaches
 
 __all__ = ["Archive", "BuildOptions", "BuildResult", "Ends", "Engine", "Output", "Secret", "build"]
 
@@ -82,7 +86,10 @@ async def build(
             shell=ends.shell if options.debug_shell else None,
         )
         records = await stack.enter_async_context(cache)
-        this = _Build(options, settings, ends, work, records, Linting(report))
+        remote = await _remote_caches(options, work, ends, records, stack)
+        if remote is not None:
+            work = replace(work, snapshots=remote.unpacking(snapshots))
+        this = _Build(options, settings, ends, work, records, Linting(report), remote)
         return await this.run(dockerfile, trees)
 
 
@@ -96,15 +103,27 @@ class _Build:
     work: Work
     cache: BuildCache
     linting: Linting
+    remote: "RemoteCaches | None" = None
 
     async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
         """From the parsed Dockerfile to delivered images."""
         targets = await self._targets(dockerfile, trees)
+        try:
+            return await self._built(targets, trees)
+        except ArgosyError as e:
+            # A layer that a remote cache promised may turn out bad as late as in a push.
+            if self.remote is None or not self.remote.is_to_blame(e):
+                raise
+            return await self._built(targets, trees)
+
+    async def _built(self, targets: tuple[Target, ...], trees: Mapping[str, Tree]) -> BuildResult:
         tops, solution = await self._solve(targets)
         for tree in trees.values():
             await in_thread(save_digests, tree)
-        image = await self._assembled(targets, tops)
+        image = await self._assembled(targets, tops, solution)
         names = await self._delivered(targets, tops, image)
+        if self.remote is not None:
+            await self.remote.export(targets, solution, self._assembly().packed)
         return BuildResult(
             descriptor=image.descriptor,
             names=names,
@@ -154,14 +173,23 @@ class _Build:
     ) -> tuple[tuple[Snapshot | None, ...], Solution]:
         """The targets' snapshots; an image that is only renamed need not be unpacked."""
         files = wants_files(self.options)
-        solver = Solver(self.work, self.cache, jobs=self.options.jobs)
+        steps = self.remote.over(targets) if self.remote else self.cache
+        solver = Solver(self.work, steps, jobs=self.options.jobs)
         needed = [t.op for t in targets if files or not isinstance(t.op, Image | Scratch)]
         solution = await solver.solve(needed, use_cache=not self.options.no_cache)
         found = dict(zip(map(id, needed), solution.snapshots, strict=True))
         return tuple(found.get(id(t.op)) for t in targets), solution
 
-    async def _assembled(self, targets: Sequence[Target], tops: Sequence[Snapshot | None]) -> Made:
-        assembly = Assembly(
+    async def _assembled(
+        self, targets: Sequence[Target], tops: Sequence[Snapshot | None], solution: Solution
+    ) -> Made:
+        assembly = self._assembly()
+        if self.remote is not None:
+            assembly.inline = await self.remote.inline(targets, solution, assembly.packed)
+        return await assembly.make(targets, tops)
+
+    def _assembly(self) -> Assembly:
+        return Assembly(
             images=self.ends.images,
             snapshots=self.work.snapshots,
             cache=self.cache,
@@ -169,7 +197,6 @@ class _Build:
             annotations=self.options.annotations,
             report=self.work.report,
         )
-        return await assembly.make(targets, tops)
 
     async def _delivered(
         self, targets: Sequence[Target], tops: Sequence[Snapshot | None], image: Made
@@ -206,6 +233,19 @@ class _Build:
 
 def _configs(bases: Mapping[BaseImage, Base]) -> dict[BaseImage, Mapping[str, object]]:
     return {image: base.config.raw for image, base in bases.items()}
+
+
+async def _remote_caches(
+    options: BuildOptions, work: Work, ends: Ends, cache: BuildCache, stack: AsyncExitStack
+) -> "RemoteCaches | None":
+    if not options.cache_from and not options.cache_to:
+        return None
+    # Most builds have none: their start does not pay for it.
+    from argosy.build.remote_cache.session import Here, remote_caches  # noqa: PLC0415
+
+    here = Here(ends=ends, cache=cache, work=work)
+    sources = () if options.no_cache else options.cache_from
+    return await stack.enter_async_context(remote_caches(sources, options.cache_to, here))
 
 
 async def _trusting(_snapshot: Snapshot) -> bool:

@@ -165,6 +165,10 @@ class _Solve:
         if key.slow is None:
             return key
         content = [vertex.inputs[i] for i in key.content]
+        if await self._has_record(vertex) and not all([await self._has_record(v) for v in content]):
+            # It came from a cache without what it was made from: that is not made only
+            # to find out what might have been found above it.
+            return CacheKey(vertex.key.fast)
         while True:
             wanted = [self.result(v) for v in content]
             snapshots = [await task for task in wanted]
@@ -175,6 +179,9 @@ class _Solve:
             except ArgosyError as e:
                 if not self._distrusted(content, wanted, e):
                     raise
+
+    async def _has_record(self, vertex: _Vertex) -> bool:
+        return self.use_cache and await self.solver.cache.find(vertex.key.fast) is not None
 
     async def _find(self, vertex: _Vertex, key: Digest) -> Record | None:
         found = await self.solver.cache.find(key) if self.use_cache else None

@@ -13,6 +13,7 @@ key has that base, so the cache need not. Times are seconds since the epoch.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
@@ -25,6 +26,7 @@ from argosy.values import frozen
 VERSION = 1
 MAX_CONFIG = 16 << 20  # bytes; thousands of steps come to less than one MiB
 _DEEPEST = 500  # layers on top of one another; overlayfs takes fewer
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
 _LONGEST_STEP = 1000  # characters of a step's description
 
 
@@ -89,7 +91,7 @@ class CacheConfig:
             _demand(value.get("version") == VERSION, f"its version is {value.get('version')!r}")
             layers = _layers(value["layers"])
             records = tuple(_record(one, len(layers)) for one in value["records"])
-            births = {Digest.parse(k): _text(v) for k, v in value.get("births", {}).items()}
+            births = {Digest.parse(k): _moment(v) for k, v in value.get("births", {}).items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise _damaged(f"{type(e).__name__}: {e}") from e
         except InvalidDigest as e:
@@ -227,6 +229,11 @@ def _is_index(value: Any, size: int) -> bool:
 
 def _text(value: Any) -> str:
     _demand(isinstance(value, str), f"{value!r} is no text")
+    return str(value)
+
+
+def _moment(value: Any) -> str:
+    _demand(_MOMENT.fullmatch(_text(value)) is not None, f"{value!r} is no time")
     return str(value)
 
 

@@ -41,19 +41,24 @@ class Gathering:
     known: Mapping[int, Known]  # by the op's id; those without a record are not there
     pack: Pack
     births: Mapping[Digest, str] = field(default_factory=dict)
+    timeless: bool = False  # for what is to have the same bytes whenever it is made
 
     async def part(self, target: Op, mode: Mode) -> Part:
         """The cache of one platform: `min` is the path from the target to its base, `max` all below it."""
         ops = [op for op in (below(target) if mode == "max" else path(target)) if op.inputs]
         known = [self.known[id(op)] for op in ops if id(op) in self.known]
         layers = await self._packed(known)
-        writer, now = CacheWriter(), int(time.time())
+        writer, now = CacheWriter(), 0 if self.timeless else int(time.time())
         blobs: dict[Digest, Descriptor] = {}
         for one in known:
             chain = self._chain(one, layers)
             blobs |= {layer.descriptor.digest: layer.descriptor for _, layer in chain if layer}
             record = CacheRecord(
-                keys=one.keys, top=None, step=one.op.name, created=int(one.created), used=now
+                keys=one.keys,
+                top=None,
+                step=one.op.name,
+                created=min(now, int(one.created)),
+                used=now,
             )
             writer.add(
                 record, [(d, layer.descriptor.digest if layer else None) for d, layer in chain]

@@ -19,6 +19,7 @@ from argosy.build.ops import Image
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.format import CacheRecord
 from argosy.build.remote_cache.shelf import Part, read_shelf
+from argosy.build.snapshot.overlay import chain_id
 from argosy.build.solver import StepCache
 from argosy.concurrency import gather
 from argosy.content.memory import MemoryStore
@@ -58,6 +59,7 @@ class Imported:
     report: Report
     patience: Patience
     given_up: bool = False
+    births: dict[Digest, str] = field(default_factory=dict)
     _found: dict[Digest, tuple[Part, CacheRecord]] = field(default_factory=dict)
     _there: dict[Digest, bool] = field(default_factory=dict)
 
@@ -90,6 +92,7 @@ class Imported:
         return f"{len(self._found)} keys" if found else "nothing there yet"
 
     def _add(self, part: Part) -> None:
+        self.births.update(part.config.births)
         for record in sorted(part.config.records, key=lambda r: -r.used):
             for key in record.keys:
                 self._found.setdefault(key, (part, record))
@@ -176,17 +179,18 @@ class SharedSteps:
     caches: Sequence[Imported]
     loads: Sequence["asyncio.Task[None]"]
     origins: Origins
-    chained: Callable[[Snapshot | None, Digest], str]  # the id of a layer on a snapshot
     patience: Patience
     began: float = field(default_factory=time.monotonic)
     hits: dict[Digest, tuple[Hit, Snapshot | None]] = field(default_factory=dict)
     _bases: dict[Digest, Descriptor] = field(default_factory=dict)
+    _distrusted: set[str] = field(default_factory=set)
 
     def stands_on(self, ops: Iterable[Op]) -> None:
         """Tell the layers of base images: no cache has to have those."""
         for op in ops:
             if isinstance(op, Image):
                 self._bases.update(zip(op.diff_ids, op.layers, strict=True))
+                self.origins.add(op.layers, op.source)
 
     async def find(self, key: Digest) -> Record | None:
         """The record of a key: of this machine, else of the first cache that has it."""
@@ -196,7 +200,7 @@ class SharedSteps:
             return None
         snapshot: Snapshot | None = None
         for layer in hit.chain:
-            snapshot = Snapshot(self.chained(snapshot, layer.diff_id), snapshot, layer)
+            snapshot = Snapshot(chain_id(snapshot, layer.diff_id), snapshot, layer)
         self.origins.add(hit.own, _Watched(hit.cache, self.patience.stall))
         self.hits[key] = (hit, snapshot)
         return Record(
@@ -212,10 +216,26 @@ class SharedSteps:
         self.hits.pop(key, None)
         await self.local.keep(key, snapshot, description)
 
+    def keys_of(self, snapshot: Snapshot | None) -> list[Digest]:
+        """Every key that the caches of others promised this snapshot for."""
+        found = [hit.record.keys for hit, promised in self.hits.values() if promised == snapshot]
+        return [key for keys in found for key in keys]
+
+    def births(self) -> dict[Digest, str]:
+        """When images were first made, as the caches say."""
+        found: dict[Digest, str] = {}
+        for cache in self.caches:
+            found |= cache.births
+        return found
+
     async def settle(self) -> None:
         """Remember on this machine what was found elsewhere and proved good; call it after the build."""
         for key, (hit, snapshot) in self.hits.items():
             await self.local.keep(key, snapshot, hit.record.step)
+
+    def is_distrusted(self, snapshot: Snapshot | None) -> bool:
+        """Whether it was promised in vain."""
+        return snapshot is not None and snapshot.id in self._distrusted
 
     def distrust(self, snapshot: Snapshot | None, e: ArgosyError) -> bool:
         """Drop the records that promised this snapshot; False if none did, and the error is real."""
@@ -230,7 +250,9 @@ class SharedSteps:
     def _distrust(self, accused: Callable[[Hit, Snapshot | None], bool], e: ArgosyError) -> bool:
         keys = [key for key, (hit, promised) in self.hits.items() if accused(hit, promised)]
         for key in keys:
-            hit, _ = self.hits.pop(key)
+            hit, promised = self.hits.pop(key)
+            if promised is not None:
+                self._distrusted.add(promised.id)
             hit.cache.forget(hit.record)
             hit.cache.warn(f"what it says of {hit.record.step!r} is not used, the step is run", e)
         return bool(keys)
@@ -312,7 +334,6 @@ async def importing(
     wanted: Sequence[Wanted],
     local: StepCache,
     origins: Origins,
-    chained: Callable[[Snapshot | None, Digest], str],
     *,
     report: Report = silent,
     patience: Patience | None = None,
@@ -323,7 +344,7 @@ async def importing(
     error: BaseException | None = None
     async with asyncio.TaskGroup() as group:
         loads = [group.create_task(cache.load()) for cache in caches]
-        steps = SharedSteps(local, caches, loads, origins, chained, patience)
+        steps = SharedSteps(local, caches, loads, origins, patience)
         if wanted:
             steps._bases.update(await _empty_layer(origins))  # noqa: SLF001 - its maker
         try:

@@ -95,7 +95,7 @@ class OverlaySnapshotter:
         self, parent: Snapshot | None, layer: Descriptor, diff_id: Digest, source: Source
     ) -> Snapshot:
         """Unpack a layer on top of `parent`; once, whoever asks: its id follows from the two."""
-        snapshot = Snapshot(_chain_id(parent, diff_id), parent)
+        snapshot = Snapshot(chain_id(parent, diff_id), parent)
         async with self._applying.setdefault(snapshot.id, asyncio.Lock()):
             if not await self.exists(snapshot):
                 await self._unpack(snapshot, layer, diff_id, source)
@@ -266,7 +266,7 @@ def _remove(place: Place, name: str) -> None:
         shutil.rmtree(away)
 
 
-def _chain_id(parent: Snapshot | None, diff_id: Digest) -> str:
+def chain_id(parent: Snapshot | None, diff_id: Digest) -> str:
     """The id of a layer on a parent: 120 bits, too many to find two that collide."""
     words = f"{parent.id if parent else ''} {diff_id}"
     return _short(hashlib.sha256(words.encode()).digest())

@@ -25,6 +25,7 @@ def arguments(parser: Parser) -> None:
     add_platforms(parser, "build for these platforms (default: this machine's)")
     _steps(parser)
     _sandbox(parser)
+    _caches(parser)
     _results(parser)
     _asking(parser)
     add_progress(parser)
@@ -108,6 +109,24 @@ def _sandbox(parser: Parser) -> None:
         action=Switch,
         default=False,
         help="when a step fails, open a shell where it failed",
+    )
+
+
+def _caches(parser: Parser) -> None:
+    group = parser.add_argument_group("caches of other machines")
+    group.add_argument(
+        "--cache-from",
+        metavar="REF|type=TYPE,…",
+        action="append",
+        default=[],
+        help="look steps up there: type registry, local or gha; repeatable",
+    )
+    group.add_argument(
+        "--cache-to",
+        metavar="REF|type=TYPE,…[,mode=max]",
+        action="append",
+        default=[],
+        help="keep the steps there: type registry, local, inline or gha; repeatable",
     )
 
 

@@ -11,7 +11,10 @@ from argosy.errors import UsageError
 if TYPE_CHECKING:
     from argosy.build.limits import Conditions
     from argosy.build.pipeline import BuildOptions, Secret
+    from argosy.build.remote_cache.words import CacheFrom, CacheTo
     from argosy.build.ssh import Agent
+
+_INLINE = ("BUILDKIT_INLINE_CACHE=1", "BUILDKIT_INLINE_CACHE=true")  # buildx's older way to say it
 
 
 def options_of(
@@ -46,6 +49,8 @@ def options_of(
         metadata_file=args.metadata_file,
         metadata_warnings=_is_true(environ.get("BUILDX_METADATA_WARNINGS", "")),
         iidfile=args.iidfile,
+        cache_from=_cache_from(args.cache_from),
+        cache_to=_cache_to(args),
         source_date_epoch=_epoch(environ.get("SOURCE_DATE_EPOCH", "")),
         jobs=args.jobs or 0,
     )
@@ -55,6 +60,23 @@ def _agents(words: Sequence[str]) -> "tuple[Agent, ...]":
     from argosy.build.ssh import Agent
 
     return tuple(Agent.parse(word) for word in words)
+
+
+def _cache_from(words: Sequence[str]) -> "tuple[CacheFrom, ...]":
+    if not words:
+        return ()
+    from argosy.build.remote_cache.words import CacheFrom
+
+    return tuple(CacheFrom.parse(word) for word in words)
+
+
+def _cache_to(args: argparse.Namespace) -> "tuple[CacheTo, ...]":
+    inline = any(word in _INLINE for word in args.build_arg)
+    if not args.cache_to and not inline:
+        return ()
+    from argosy.build.remote_cache.words import CacheTo
+
+    return tuple(CacheTo.parse(w) for w in [*args.cache_to, *(["type=inline"] if inline else [])])
 
 
 def _conditions(args: argparse.Namespace) -> "Conditions":
