@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from argosy.build.bases import BaseImages
 from argosy.build.cache import BuildCache
 from argosy.build.dockerfile.evaluate import Bases, base_images
 from argosy.build.dockerfile.ignore import Matcher
@@ -24,6 +23,7 @@ from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.build.graph import Snapshot
 from argosy.build.options import BuildOptions, Ends
 from argosy.build.pipeline import contexts, opened
+from argosy.build.sources.bases import BaseImages
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, DockerfileError, NoMatchingPlatform
 from argosy.model.platform import Platform

@@ -7,7 +7,6 @@ equal keys and is one vertex for the solver.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.build.bases import Base
 from argosy.build.dockerfile.plan import (
     BaseImage,
     BindMount,
@@ -29,6 +28,7 @@ from argosy.build.limits import Conditions
 from argosy.build.mounts import Attached
 from argosy.build.ops import Copy, Image, Run, Workdir
 from argosy.build.ops import Scratch as Empty
+from argosy.build.sources.bases import Base
 from argosy.build.tree import Tree
 from argosy.errors import BuildError, UsageError
 from argosy.model.platform import Platform

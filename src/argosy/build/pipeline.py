@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from argosy.build.bases import Base, BaseImages
 from argosy.build.cache import BuildCache
-from argosy.build.context import local_directory, open_context, read_dockerfile, save_digests
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.parser import Dockerfile, parse
 from argosy.build.dockerfile.plan import BaseImage, Plan
@@ -39,6 +37,8 @@ from argosy.build.options import (
 from argosy.build.outputs import Delivery, check, names_of, wants_files, write_notes
 from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.solver import Solution, Solver
+from argosy.build.sources.bases import Base, BaseImages
+from argosy.build.sources.local import local_directory, open_context, read_dockerfile, save_digests
 from argosy.build.tree import Tree
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, UsageError

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from argosy.build.context import FileDigests, open_context, read_dockerfile, save_digests
+from argosy.build.sources.local import FileDigests, open_context, read_dockerfile, save_digests
 from argosy.build.tree import Choice, Stop
 from argosy.errors import BuildError, DockerfileError, UsageError
 
@@ -36,7 +36,7 @@ def digest(tree):
 @pytest.fixture(autouse=True)
 def _no_wait(monkeypatch):
     # ctime cannot be set back; what is under test is the table, not the clock.
-    monkeypatch.setattr("argosy.build.context._SETTLED_NS", -1)
+    monkeypatch.setattr("argosy.build.sources.local._SETTLED_NS", -1)
 
 
 def test_an_unchanged_context_is_not_read_again(context, tmp_path):
@@ -71,7 +71,7 @@ def test_a_change_that_keeps_size_and_mtime_is_seen_by_ctime(context, tmp_path):
 
 
 def test_what_was_changed_just_now_is_not_trusted(context, tmp_path, monkeypatch):
-    monkeypatch.setattr("argosy.build.context._SETTLED_NS", 3_600_000_000_000)
+    monkeypatch.setattr("argosy.build.sources.local._SETTLED_NS", 3_600_000_000_000)
     first = open_context(str(context), "", str(tmp_path))
     digest(first)
     save_digests(first)
