@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from argosy.build.layers.archive import extract, is_archive
 from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import END, Entry, pack_header
+from argosy.build.layers.leftovers import complete
 from argosy.build.layers.unpack import Limits, UnpackOptions, unpack
 from argosy.errors import ArgosyError, ContentError, StorageError, UnsafeLayer
 
@@ -253,6 +254,61 @@ def test_a_parent_without_an_entry_looks_like_the_one_below(jail, tmp_path):
     put(jail / "upper", archive(member("a/b/f", data=b"x")), options)
     made = os.lstat(jail / "upper/a/b")
     assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o1711, 3, 4)
+
+
+@pytest.mark.root
+def test_a_hard_link_to_a_file_of_a_lower_layer_copies_it_up(jail):
+    for name in ("top", "lower", "upper"):
+        (jail / name).mkdir()
+    (jail / "lower/d").mkdir(mode=0o711)
+    (jail / "lower/d/f").write_bytes(b"below")
+    os.chmod(jail / "lower/d/f", 0o4755)
+    os.chown(jail / "lower/d", 3, 4)
+    options = UnpackOptions(overlay=True, lowers=(str(jail / "top"), str(jail / "lower")))
+    put(jail / "upper", archive(link("a/b", "d/f"), link("c", "d/f")), options)
+    inodes = {os.stat(jail / "upper" / name).st_ino for name in ("a/b", "c", "d/f")}
+    assert len(inodes) == 1
+    assert (jail / "upper/c").read_bytes() == b"below"
+    assert stat.S_IMODE(os.stat(jail / "upper/c").st_mode) == 0o4755
+    made = os.stat(jail / "upper/d")
+    assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o711, 3, 4)
+    assert os.stat(jail / "lower/d/f").st_nlink == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["deleted", "opaque", "through a symlink", "a directory"])
+def test_a_hard_link_to_what_the_lower_layers_do_not_show_is_refused(jail, how):
+    for name in ("top", "lower/d/e", "upper", "elsewhere"):
+        (jail / name).mkdir(parents=True)
+    (jail / "lower/d/f").write_bytes(b"x")
+    (jail / "elsewhere/f").write_bytes(b"secret")
+    match how:
+        case "deleted":
+            os.mknod(jail / "top/d", stat.S_IFCHR, os.makedev(0, 0))
+        case "opaque":
+            (jail / "top/d").mkdir()
+            os.setxattr(jail / "top/d", "trusted.overlay.opaque", b"y")
+        case "through a symlink":
+            os.symlink(jail / "elsewhere", jail / "top/d")
+    target = "d/e" if how == "a directory" else "d/f"
+    options = UnpackOptions(overlay=True, lowers=(str(jail / "top"), str(jail / "lower")))
+    with pytest.raises(UnsafeLayer, match="hard link"):
+        put(jail / "upper", archive(link("stolen", target)), options)
+
+
+@pytest.mark.root
+def test_layers_can_be_unpacked_before_those_below_them(jail):
+    for name in ("lower", "upper"):
+        (jail / name).mkdir()
+    early = UnpackOptions(overlay=True, lowers=None)
+    left = put(jail / "upper", archive(member("d/f", data=b"x"), link("l", "g")), early).left
+    assert not (jail / "upper/l").exists()
+    put(jail / "lower", archive(folder("d", mode=0o700), member("g", data=b"y")), LAYER)
+    os.chmod(jail / "lower", 0o711)
+    complete(str(jail / "upper"), left, (str(jail / "lower"),))
+    assert stat.S_IMODE(os.stat(jail / "upper/d").st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(jail / "upper").st_mode) == 0o711
+    assert (jail / "upper/l").read_bytes() == b"y"
 
 
 def test_a_hard_link_to_a_symlink_is_another_symlink(jail):

@@ -11,12 +11,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from argosy.build.layers.compression import decompressed
 from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import Entry, Kind
+from argosy.build.layers.leftovers import Leftovers, LinkBelow, complete_in, no_target
 from argosy.build.layers.reader import TarReader
+from argosy.build.mapping import in_user_namespace, mapped
 from argosy.errors import ContentError, DigestMismatch, NoSpace, StorageError, UnsafeLayer
 from argosy.model.digest import Digest
 from argosy.values import frozen
@@ -49,13 +51,15 @@ class UnpackOptions:
     """How to unpack.
 
     `overlay`: it is a layer. `lowers`: the layer directories below it, top first:
-    where the archive leaves out a parent directory, its attributes come from there.
+    where the archive leaves out a parent directory, its attributes come from there, and
+    so do the targets of hard links that it does not hold. None: they are not there yet,
+    and `complete` does that later.
     `owner`: (uid, gid) of everything, instead of what the archive says.
     `diff_id`: what the archive must hash to uncompressed.
     """
 
     overlay: bool = False
-    lowers: tuple[str, ...] = ()
+    lowers: tuple[str, ...] | None = ()
     owner: tuple[int, int] | None = None
     diff_id: Digest | None = None
     limits: Limits = Limits()
@@ -63,10 +67,11 @@ class UnpackOptions:
 
 @frozen
 class Unpacked:
-    """What came out: the number of entries, and the bytes of the files."""
+    """What came out: the number of entries, the bytes of the files, and what `complete` is to do."""
 
     entries: int
     bytes: int
+    left: Leftovers = Leftovers()
 
 
 def unpack(pieces: Iterable[bytes], top: str | int, options: UnpackOptions) -> Unpacked:
@@ -81,9 +86,12 @@ def unpack(pieces: Iterable[bytes], top: str | int, options: UnpackOptions) -> U
         plain = decompressed(pieces)
         wanted = options.diff_id
         try:
-            return unpacker.run(TarReader(_hashed(plain, wanted) if wanted else plain))
+            done = unpacker.run(TarReader(_hashed(plain, wanted) if wanted else plain))
         finally:
             unpacker.close()
+        if options.lowers is not None:
+            complete_in(root, done.left, options.lowers)
+        return done
 
 
 def _hashed(pieces: Iterator[bytes], wanted: Digest) -> Iterator[bytes]:
@@ -137,7 +145,10 @@ class _Unpacker:
         self._options = options
         self._parent: tuple[tuple[bytes, ...] | None, int] = (None, -1)
         self._late: dict[tuple[bytes, ...], _Late] = {}
+        self._implied_there: dict[tuple[bytes, ...], tuple[int, int]] = {}
+        self._links_below: list[LinkBelow] = []
         self._bytes = 0
+        self._ids = (mapped("uid"), mapped("gid"))
         self._reader: TarReader
         self._makers: dict[Kind, Callable[[Entry, int, bytes], None]] = {
             "file": self._file,
@@ -164,7 +175,11 @@ class _Unpacker:
                     raise _as_ours(e, name) from e
                 raise ContentError(f"cannot unpack {name}", why=str(e)) from e
         self._finish()
-        return Unpacked(count, self._bytes)
+        return Unpacked(count, self._bytes, self._left() if self._options.overlay else Leftovers())
+
+    def _left(self) -> Leftovers:
+        implied = tuple((p, i) for p, i in self._implied_there.items() if p not in self._late)
+        return Leftovers(implied, tuple(self._links_below), bare_top=() not in self._late)
 
     def close(self) -> None:
         """Let go of the open directory."""
@@ -223,17 +238,8 @@ class _Unpacker:
             self._directory(folder, name)
             return
         os.mkdir(name, 0o755, dir_fd=folder)
-        like = self._below(path)
-        if like is not None:
-            os.chown(name, like.st_uid, like.st_gid, dir_fd=folder, follow_symlinks=False)
-            os.chmod(name, stat.S_IMODE(like.st_mode), dir_fd=folder)
-
-    def _below(self, path: bytes) -> os.stat_result | None:
-        for lower in self._options.lowers:
-            with suppress(OSError):
-                found = os.lstat(os.path.join(os.fsencode(lower), path))
-                return found if stat.S_ISDIR(found.st_mode) else None
-        return None
+        made = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        self._implied_there[clean(path)] = (made.st_dev, made.st_ino)
 
     def _directory(self, folder: int, name: bytes) -> None:
         try:
@@ -320,12 +326,16 @@ class _Unpacker:
             raise UnsafeLayer(f"{os.fsdecode(entry.name)!r} links to the root of the layer")
         try:
             there = self._root.directory(b"/".join(target[:-1]))
-        except FileNotFoundError as e:
-            raise _no_target(entry) from e
+        except FileNotFoundError:
+            self._link_below(entry, target)
+            return
         try:
             found = self._there(there, target[-1])
-            if found is None or stat.S_ISDIR(found.st_mode):
-                raise _no_target(entry)
+            if found is None:
+                self._link_below(entry, target)
+                return
+            if stat.S_ISDIR(found.st_mode) or self._is_whiteout(there, target[-1]):
+                raise no_target(entry.name, entry.target)
             if self._same(folder, name, found):
                 return
             self._make(
@@ -337,6 +347,12 @@ class _Unpacker:
             )
         finally:
             os.close(there)
+
+    def _link_below(self, entry: Entry, target: tuple[bytes, ...]) -> None:
+        """The target may be in a lower layer: tools that unpack into a mounted overlay write such links."""
+        if not self._options.overlay or self._options.lowers == ():
+            raise no_target(entry.name, entry.target)
+        self._links_below.append(LinkBelow(clean(entry.name), target))
 
     def _same(self, folder: int, name: bytes, other: os.stat_result) -> bool:
         here = self._there(folder, name)
@@ -355,7 +371,14 @@ class _Unpacker:
             )
         kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
         device = os.makedev(entry.major, entry.minor)
-        self._make(folder, name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=folder))
+        try:
+            self._make(folder, name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=folder))
+        except PermissionError:
+            # Nobody makes devices in a user namespace. As with others without root, they are
+            # left out: a step has its own /dev, and the layer itself stays as it is.
+            if in_user_namespace():
+                return
+            raise
         self._dress_special(entry, folder, name)
 
     def _fifo(self, entry: Entry, folder: int, name: bytes) -> None:
@@ -425,6 +448,9 @@ class _Unpacker:
             raise ContentError(
                 f"{os.fsdecode(entry.name)!r} has an owner that cannot be: {entry.uid}:{entry.gid}"
             )
+        uids, gids = self._ids
+        if not self._options.owner and (entry.uid >= uids or entry.gid >= gids):
+            raise _unmapped(entry, self._ids)
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
         return self._options.owner or (entry.uid, entry.gid)
@@ -440,15 +466,19 @@ class _Unpacker:
                         raise
 
 
-def _no_target(entry: Entry) -> UnsafeLayer:
-    return UnsafeLayer(
-        f"{os.fsdecode(entry.name)!r} is a hard link to {os.fsdecode(entry.target)!r}",
-        why="which is not a file of this archive",
+def _unmapped(entry: Entry, ids: tuple[int, int]) -> StorageError:
+    """In a user namespace only the ids it was given can own files."""
+    return StorageError(
+        f"cannot give {os.fsdecode(entry.name)!r} to its owner {entry.uid}:{entry.gid}",
+        why=f"without root there are only the user ids below {ids[0]} and group ids below {ids[1]}",
+        remedy="give this user a larger range in /etc/subuid and /etc/subgid (argosy doctor says"
+        " how), or run as root (sudo)",
     )
 
 
 def _set_opaque(path: bytes) -> None:
-    key = "trusted.overlay.opaque" if os.geteuid() == 0 else "user.overlay.opaque"
+    trusted = os.geteuid() == 0 and not in_user_namespace()
+    key = "trusted.overlay.opaque" if trusted else "user.overlay.opaque"
     os.setxattr(path, key, b"y")
 
 
