@@ -27,8 +27,17 @@ def _setting(default: Any, parse: Callable[[str], Any], help: str) -> Any:  # no
     return field(default=default, metadata={"parse": parse, "help": help})
 
 
+INVOKER = "ARGOSY_ROOTLESS_UID"  # set in a user namespace: who this root is outside
+
+
+def invoker() -> int:
+    """The uid of who called: in a user namespace of Argosy's own not 0, though it looks so there."""
+    said = os.environ.get(INVOKER, "")
+    return int(said) if said.isdecimal() else os.geteuid()
+
+
 def _default_home() -> str:
-    if os.geteuid() == 0:
+    if invoker() == 0:
         return "/var/lib/argosy"
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(data, "argosy")

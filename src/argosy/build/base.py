@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -352,7 +353,7 @@ def _load(path: str) -> _Known | None:
 
 
 def _save(path: str, known: _Known) -> None:
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{secrets.token_hex(4)}"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump({"asked": known.asked, "image": known.image.to_json()}, file)
     os.replace(temporary, path)

@@ -28,7 +28,7 @@ HELP = (
 
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Build; prints each name with the digest."""
-    from argosy.build.snapshot.mounts import enter_private_mounts
+    from argosy.cli.building.entering import enter
 
     call = call_of(args)
     options = options_of(args, os.environ, sys.stdin.buffer.read)
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
         return _answer(args, call, options)
     if options.debug_shell and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--debug-shell needs a terminal", remedy="leave it out in scripts")
-    enter_private_mounts()  # before any thread starts: a mount namespace is a thread's own
+    enter()  # before any thread starts: a mount namespace is a thread's own
     return _build(args, options)
 
 

@@ -41,11 +41,11 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Print every finding; 1 if one is a failure."""
-    from argosy.build.snapshot.mounts import enter_private_mounts
+    from argosy.build.namespaces import try_entering
     from argosy.cli.health.machine import repair
 
     args.repaired = repair() if args.fix else None
-    enter_private_mounts()  # as builds do, so that the runtime is tried as they use it
+    args.entered = try_entering()  # as builds do, so that the runtime is tried as they use it
     return _examine(args)
 
 

@@ -49,9 +49,9 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Run it; gives the command's exit code."""
-    from argosy.build.snapshot.mounts import enter_private_mounts
+    from argosy.cli.building.entering import enter
 
-    enter_private_mounts()  # before any thread starts: a mount namespace is a thread's own
+    enter()  # before any thread starts: a mount namespace is a thread's own
     return _run(args)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from contextlib import suppress
 
@@ -30,9 +31,9 @@ async def choose(folder: str) -> Runtime:
     """The runtime to use; RuntimeUnavailable says what each candidate failed with."""
     if os.geteuid() != 0:
         raise RuntimeUnavailable(
-            "cannot run steps in containers without root",
-            why="rootless builds are not there yet",
-            remedy="run the build with sudo",
+            "cannot run steps in containers as a user outside of a user namespace",
+            why="the process has threads already, so it could not enter one",
+            remedy="use the command argosy build, or call argosy.build.namespaces.enter at start",
         )
     found = await in_thread(_candidates)
     remembered = os.path.join(folder, "runtime.json")
@@ -82,7 +83,7 @@ def _recall(path: str, key: str, found: list[Runtime]) -> Runtime | None:
 
 def _remember(path: str, key: str, runtime: Runtime) -> None:
     with suppress(OSError):  # then it is found out again
-        temporary = f"{path}.{os.getpid()}"
+        temporary = f"{path}.{secrets.token_hex(4)}"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump({"key": key, "path": runtime.path, "flags": list(runtime.flags)}, file)
         os.replace(temporary, path)
@@ -90,7 +91,7 @@ def _remember(path: str, key: str, runtime: Runtime) -> None:
 
 async def _try(runtime: Runtime, folder: str) -> str:
     """Run the smallest container: what went wrong, or nothing."""
-    root = os.path.join(folder, f"probe-{os.getpid()}")
+    root = os.path.join(folder, f"probe-{secrets.token_hex(4)}")
     said: list[bytes] = []
     containers = Containers(runtime, os.path.join(folder, "containers"))
     try:

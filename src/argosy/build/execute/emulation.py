@@ -15,6 +15,7 @@ from typing import Literal
 from argosy.build.execute.elf import ARCHITECTURES, exit_program
 from argosy.errors import RuntimeUnavailable
 from argosy.model.platform import Platform
+from argosy.settings import invoker
 from argosy.values import frozen
 
 BINFMT = "/proc/sys/fs/binfmt_misc"
@@ -184,7 +185,7 @@ def _have_emulator() -> bool:
 
 
 def _as_root(commands: list[str]) -> str:
-    sudo = "" if os.geteuid() == 0 else "sudo "
+    sudo = "" if invoker() == 0 else "sudo "
     return "run: " + " && ".join(sudo + command for command in commands)
 
 

@@ -17,9 +17,11 @@ from typing import Any, Self
 from argosy.build.execute.accounts import account
 from argosy.build.execute.cgroups import clear
 from argosy.build.execute.emulation import Emulation, emulation
+from argosy.build.execute.rootless import unprivileged
 from argosy.build.execute.spec import Place, hosts_file, resolv_file, runtime_config, targets
 from argosy.build.execute.stubs import Stubs
 from argosy.build.graph import Output, Process
+from argosy.build.mapping import in_user_namespace
 from argosy.build.sessions import Session, storage_errors
 from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread, in_thread_to_end
@@ -103,6 +105,8 @@ class _Container:
             resolv_conf=os.path.join(self._bundle, "resolv.conf"),
         )
         config = runtime_config(process, who, place)
+        if in_user_namespace():
+            config = unprivileged(config)
         with storage_errors(f"prepare a step in {self._bundle}"):
             os.mkdir(self._bundle, 0o700)
             _write(place.hosts, hosts_file(process))

@@ -9,14 +9,23 @@ import os
 import threading
 from collections.abc import Callable
 
+from argosy.build.mapping import in_user_namespace
 from argosy.errors import BuildError, StorageError
 from argosy.values import frozen
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_MS_REC, _MS_SLAVE = 16384, 1 << 19
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_BIND, _MS_MOVE, _MS_REC, _MS_SLAVE = 4096, 8192, 16384, 1 << 19
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
+_CLONE_NEWUSER, _CLONE_NEWPID = 0x10000000, 0x20000000
+_HYBRID = b"/sys/fs/cgroup/unified"
+_PERMITTED = (
+    "Linux 5.11 or newer lets users do it; otherwise run argosy build as root (sudo), and in"
+    " a container give it what mounting needs"
+)
+_SPARE = b"/sys"  # any directory there always is: a mount of ours covers it for a moment only
 _PAGE = 4096  # bytes the kernel takes as mount options
 
 # As root the host's defaults may be on; each would put things into the upper
@@ -44,7 +53,7 @@ def mount_overlay(overlay: Overlay) -> None:
     """
     options = (
         f"lowerdir={':'.join(overlay.lowers)},upperdir={overlay.upper},workdir={overlay.work},"
-        f"{_ALWAYS}"
+        f"{_settings()}"
     )
     if len(options) + len(",volatile") >= _PAGE:
         raise BuildError(
@@ -59,6 +68,12 @@ def mount_overlay(overlay: Overlay) -> None:
 
     if code := _within(overlay.top, mount):
         raise _no_overlay(code, overlay.top)
+
+
+def _settings() -> str:
+    # In a user namespace nobody may set trusted.*: overlayfs keeps its marks in user.* (Linux
+    # 5.11; overlayfs.rst, "userxattr"), which by itself turns off the other two.
+    return "index=off,userxattr" if in_user_namespace() else _ALWAYS
 
 
 def _mount(target: str, kind: str, options: str) -> int:
@@ -90,9 +105,7 @@ def _within(folder: str, action: Callable[[], int]) -> int:
 def _no_overlay(code: int, top: str) -> BuildError:
     why = os.strerror(code)
     if code == errno.EPERM:
-        return BuildError(
-            "cannot mount the layers", why=why, remedy="run argosy build as root (sudo)"
-        )
+        return BuildError("cannot mount the layers", why=why, remedy=_PERMITTED)
     if code == errno.ENODEV:
         return BuildError(
             "cannot mount the layers",
@@ -127,14 +140,44 @@ def enter_private_mounts() -> bool:
     """
     if os.geteuid() != 0 or len(os.listdir("/proc/self/task")) > 1:
         return False
-    if _libc.unshare(_CLONE_NEWNS):
-        return False
+    return not (_libc.unshare(_CLONE_NEWNS) or detach())
+
+
+def unshare_user() -> int:
+    """Leave for new user, mount and process id namespaces; an errno, or 0.
+
+    This process itself keeps its id: its next child is the first of the new namespace.
+    """
+    flags = _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID
+    return ctypes.get_errno() if _libc.unshare(flags) else 0
+
+
+def detach() -> int:
+    """Let nothing mounted in this mount namespace be seen outside; an errno, or 0."""
     if _libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None):
-        return False
+        return ctypes.get_errno()
     # crun before 1.9 refuses hybrid cgroup trees. Out of its sight, the tree is a plain
     # v1 one, and steps start in half the time that runc takes. Only in here, of course.
-    _libc.umount2(b"/sys/fs/cgroup/unified", _UMOUNT_NOFOLLOW | _MNT_DETACH)
-    return True
+    # In a user namespace the mounts of the host cannot be taken away, but covered.
+    if _libc.umount2(_HYBRID, _UMOUNT_NOFOLLOW | _MNT_DETACH) and os.path.ismount(_HYBRID):
+        _libc.mount(b"none", _HYBRID, b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, b"size=4k")
+    return 0
+
+
+def remount_proc() -> bool:
+    """Mount /proc of this process id namespace; False where the kernel does not allow it.
+
+    It does not where parts of /proc are hidden, as in containers: what is hidden is
+    not to be had by mounting it again.
+    """
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    # /proc/sys/fs/binfmt_misc says what is emulated; it is a mount of its own.
+    if _libc.mount(b"proc", _SPARE, b"proc", flags, None):
+        return False
+    emulators = b"/sys/fs/binfmt_misc"
+    if os.path.ismount(b"/proc" + emulators):
+        _libc.mount(b"/proc" + emulators, _SPARE + emulators, None, _MS_BIND, None)
+    return not _libc.mount(_SPARE, b"/proc", None, _MS_MOVE, None)
 
 
 def sync_file_system(path: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from argosy.concurrency import in_thread
 from argosy.errors import ConfigError
+from argosy.settings import invoker
 from argosy.stores.remote.auth import Credential
 from argosy.values import frozen
 
@@ -192,7 +193,7 @@ def _files(environ: Mapping[str, str]) -> Iterator[str]:
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield os.path.join(runtime, "containers", "auth.json")
     else:
-        yield f"/run/containers/{os.geteuid()}/auth.json"
+        yield f"/run/containers/{invoker()}/auth.json"
     config = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
     yield os.path.join(config, "containers", "auth.json")
 
