@@ -60,8 +60,8 @@ def _init_of(cls: type[Any]) -> Callable[..., None]:
     words = ["self", *(_parameter(f, names) for f in found if f.init and not f.kw_only)]
     if any(f.init and f.kw_only for f in found):
         words += ["*", *(_parameter(f, names) for f in found if f.init and f.kw_only)]
-    lines = ["held = self.__dict__"]
-    lines += [f"held[{f.name!r}] = {_given(f)}" for f in found if f.init]
+    lines = ["_held = self.__dict__"]  # a field may be called held
+    lines += [f"_held[{f.name!r}] = {_given(f)}" for f in found if f.init]
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
     text = f"def __init__({', '.join(words)}):\n " + "\n ".join(lines)
