@@ -1,8 +1,10 @@
 """Builds that share a remote cache, with snapshots that are plain directories."""
 
 import base64
+import gzip
 import json
 import os
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,7 +13,8 @@ from argosy.build.remote_cache.shelf import INLINE, read_shelf
 from argosy.build.remote_cache.words import CacheFrom, CacheTo
 from argosy.content.graph import manifest
 from argosy.content.verify import read
-from argosy.errors import BuildError
+from argosy.errors import BuildError, DigestMismatch
+from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 from tests.build.conftest import Bench, DirectorySnapshotter, WordExecute
 
@@ -28,6 +31,16 @@ RUN write /last 2
 FILES = {"source": "text"}
 
 
+class CheckingSnapshotter(DirectorySnapshotter):
+    """Checks what it unpacks, as the real one does."""
+
+    async def apply(self, parent, layer, diff_id, source):
+        tar = gzip.decompress(await read(source, layer))
+        if Digest.of(tar) != diff_id:
+            raise DigestMismatch("layer", expected=diff_id, actual=Digest.of(tar))
+        return await super().apply(parent, layer, diff_id, source)
+
+
 @pytest.fixture
 def machine(tmp_path):
     """A new machine; all of them share the registries."""
@@ -42,7 +55,7 @@ def machine(tmp_path):
         path = tmp_path / f"machine-{count}"
         path.mkdir()
         execute = WordExecute()
-        return Bench(str(path), DirectorySnapshotter(path / "snapshots"), execute, remote=remote)
+        return Bench(str(path), CheckingSnapshotter(path / "snapshots"), execute, remote=remote)
 
     return start
 
@@ -133,23 +146,17 @@ async def test_a_local_directory_is_a_cache_too(machine, tmp_path):
     directory = one.repository_of("directory")
 
     def archive(kind, path):
-        return opened(directory)
+        return nullcontext(directory)
 
     one.archive = two.archive = archive
     first = await make(one, to=["type=local,dest=/cache,mode=max,tag=main"])
     second = await make(two, source=["type=local,src=/cache,tag=main"])
     assert (second.cached, second.digest) == (4, first.digest)
     root = await directory.resolve("main")
-    third = (
-        await make(machine(), source=[f"type=local,src=/cache,digest={root.digest}"]) if 0 else None
-    )
-    assert third is None
-
-
-def opened(store):
-    from contextlib import nullcontext
-
-    return nullcontext(store)
+    three = machine()
+    three.archive = archive
+    third = await make(three, source=[f"type=local,src=/cache,digest={root.digest}"])
+    assert third.cached == 4
 
 
 async def test_an_image_carries_its_own_records(machine):

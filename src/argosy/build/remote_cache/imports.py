@@ -239,7 +239,9 @@ class SharedSteps:
 
     def distrust(self, snapshot: Snapshot | None, e: ArgosyError) -> bool:
         """Drop the records that promised this snapshot; False if none did, and the error is real."""
-        return self._distrust(lambda _hit, promised: promised == snapshot, e)
+        # Several keys may have been promised the same: who comes second is right as well.
+        accused = self._distrust(lambda _hit, promised: promised == snapshot, e)
+        return accused or self.is_distrusted(snapshot)
 
     def distrust_all(self, e: ArgosyError) -> bool:
         """Drop every record that was used, and the caches they came from; False if there is none."""

@@ -31,6 +31,7 @@ from argosy.observe import Event, Report, silent
 from argosy.values import frozen
 
 _ATTEMPTS = 12
+_PAUSE = 0.3  # seconds at most before the second attempt; grows
 _FRESH = 3600  # seconds for which an export that says nothing new is not repeated
 
 
@@ -57,7 +58,7 @@ async def publish(
     publishing = _Publishing(parts, source, place, report)
     for attempt in range(_ATTEMPTS):
         if attempt:
-            await asyncio.sleep(random.uniform(0.05, 0.3) * attempt)  # noqa: S311 - spreads retries
+            await asyncio.sleep(random.uniform(0.2, 1) * _PAUSE * attempt)  # noqa: S311 - spreads retries
         if (done := await publishing.attempt()) is not None:
             return done
     raise BuildError(

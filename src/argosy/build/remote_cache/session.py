@@ -35,6 +35,7 @@ from argosy.observe import Event, Report
 from argosy.values import frozen
 
 Packed = Callable[[Snapshot], Awaitable[tuple[Descriptor, Digest]]]
+PATIENCE = Patience()
 _EMPTY_PROMISES = (ContentError, NotFound, NetworkError, RegistryError)
 
 
@@ -45,7 +46,7 @@ class Here:
     ends: Ends
     cache: BuildCache
     work: Work
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = field(default_factory=lambda: PATIENCE)
 
     @property
     def report(self) -> Report:
