@@ -7,6 +7,7 @@ interpreter and the packages are made readable, wherever they lie.
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -81,6 +82,20 @@ class User:
             for name in (".", *directories, *files):
                 os.lchown(os.path.join(folder, name), UID, UID)
         return path
+
+    def remove(self) -> None:
+        """None of the user's files stay."""
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def lacking() -> str:
+    """What this machine lacks for such users, or nothing."""
+    if os.geteuid() != 0:
+        return "needs root: another user is made"
+    if not shutil.which("newuidmap"):
+        return "needs newuidmap"
+    missing = [f"/etc/{name}" for name in _FILES if not os.path.exists(f"/etc/{name}")]
+    return f"needs {missing[0]} to exist" if missing else ""
 
 
 ARGOSY = (sys.executable, "-m", "argosy.cli.main")

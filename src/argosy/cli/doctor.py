@@ -24,7 +24,7 @@ def arguments(parser: Parser) -> None:
         action="extend",
         type=listed,
         default=[],
-        help="only these: disk, runtime, binfmt, dns, connect, tls, clock, auth, scope, image",
+        help="only these: disk, runtime, binfmt, rootless, dns, connect, tls, clock, auth, scope, image",
     )
     parser.add_argument(
         "--push",

@@ -9,7 +9,7 @@ from argosy.cli.health.finding import Finding, State, failed
 from argosy.cli.terminal.units import human_size
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError
-from argosy.settings import Settings
+from argosy.settings import Settings, invoker
 from argosy.values import frozen
 
 _ROOM_WARN, _ROOM_FAIL = 5 << 30, 512 << 20  # bytes; one build of a common image needs 2 to 4 GB
@@ -62,18 +62,16 @@ async def runtime(settings: Settings, _fixed: "Repair | None") -> Finding:
         await in_thread(os.makedirs, folder, exist_ok=True)
         chosen = await choose(folder)
     except ArgosyError as e:
-        # Who is not root may only want to copy: that builds need root is no defect.
+        # Who is not root may only want to copy: that builds do not work is no defect.
         return (
-            failed("runtime", e)
-            if os.geteuid() == 0
-            else replace(failed("runtime", e), state="warn")
+            failed("runtime", e) if invoker() == 0 else replace(failed("runtime", e), state="warn")
         )
     except OSError as e:
         return Finding(
             check="runtime",
             state="skip",
             summary=f"cannot try: {e.strerror}: {e.filename}",
-            next="run as root, as builds have to",
+            next="set ARGOSY_HOME to a directory of your own",
         )
     flags = f" with {' '.join(chosen.flags)}" if chosen.flags else ""
     return Finding(
