@@ -9,7 +9,7 @@ import pytest
 from argosy.build.calls import call_check, call_outline, call_targets
 from argosy.build.pipeline import BuildOptions, build
 from argosy.content.store import put_bytes
-from argosy.errors import DockerfileError
+from argosy.errors import DockerfileError, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import dump
@@ -181,3 +181,21 @@ async def test_the_metadata_file_has_the_warnings_when_asked_for(bench, tmp_path
     assert warning["range"] == [{"start": {"line": 2}, "end": {"line": 2}}]
     assert os.path.basename(warning["sourceInfo"]["filename"]) == "Dockerfile"
     assert base64.b64decode(warning["sourceInfo"]["data"]).decode().startswith("FROM scratch")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("FROM scratch AS builder\nFROM scratch\nCOPY --from=biulder /x /\n", 3),
+        ("FROM scratch AS builder\nFROM biulder\n", 2),
+        ("ARG NAME=biulder\nFROM scratch AS builder\nFROM $NAME\n", 3),
+    ],
+)
+async def test_an_image_that_is_not_there_says_who_asks_for_it_and_what_was_meant(
+    bench, text, line
+):
+    with pytest.raises(NotFound) as caught:
+        await made(bench, text)
+    assert caught.value.remedy.startswith("did you mean builder?")
+    assert caught.value.evidence["line"] == line
+    assert os.path.basename(caught.value.evidence["file"]) == "Dockerfile"

@@ -9,11 +9,12 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from argosy.build.cache import BuildCache
+from argosy.build.dockerfile.askers import tell_where
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.parser import Dockerfile, parse
 from argosy.build.dockerfile.plan import BaseImage, Plan
@@ -21,10 +22,12 @@ from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.build.execute.runtime import OCIRuntime
 from argosy.build.export import Assembly
 from argosy.build.export import Image as Made
+from argosy.build.forms import Form
 from argosy.build.graph import Holds, Snapshot, Work
+from argosy.build.layers.compression import Compression
 from argosy.build.linting import Linting
 from argosy.build.lowering import Lowering, Target
-from argosy.build.ops import Image, Scratch
+from argosy.build.ops import Image
 from argosy.build.options import (
     Archive,
     BuildOptions,
@@ -34,12 +37,16 @@ from argosy.build.options import (
     Output,
     Secret,
 )
-from argosy.build.outputs import Delivery, check, names_of, wants_files, write_notes
+from argosy.build.origins import Origins
+from argosy.build.outputs import Delivery, check, is_kept, names_of, write_notes
 from argosy.build.snapshot.overlay import OverlaySnapshotter
-from argosy.build.solver import Solution, Solver
+from argosy.build.snapshot.supply import Supply
+from argosy.build.solver import Solution, Solver, inputs_first
 from argosy.build.sources.bases import Base, BaseImages
 from argosy.build.sources.local import local_directory, open_context, read_dockerfile, save_digests
+from argosy.build.staging import Staging
 from argosy.build.tree import Tree
+from argosy.build.variants import form_of, forms_of, layer_epoch, output_epoch, outputs_of
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, UsageError
 from argosy.model.platform import Platform
@@ -71,7 +78,7 @@ async def build(
         context, text, file, shown = await in_thread(opened, options, state)
         trees = await stack.enter_async_context(contexts(options, context, file, state))
         dockerfile = parse(text, shown)
-        engine = engine or await _engine(state, epoch_of(options), stack)
+        engine = engine or await _engine(options, ends, state, report, stack)
         snapshots = engine.snapshots
         exists = snapshots.exists if isinstance(snapshots, Holds) else _trusting
         cache = BuildCache(os.path.join(state, "cache.db"), exists)
@@ -79,6 +86,7 @@ async def build(
             snapshots=snapshots,
             execute=engine.execute,
             images=ends.images,
+            origins=engine.origins,
             report=report,
             cache_mounts=os.path.join(state, "mounts"),
             secrets={s.id: partial(_secret, s) for s in options.secrets},
@@ -87,9 +95,8 @@ async def build(
         )
         records = await stack.enter_async_context(cache)
         remote = await _remote_caches(options, work, ends, records, stack)
-        if remote is not None:
-            work = replace(work, snapshots=remote.unpacking(snapshots))
-        this = _Build(options, settings, ends, work, records, Linting(report), remote)
+        staging = Staging(ends.images, engine.origins)
+        this = _Build(options, settings, ends, work, records, Linting(report), staging, remote)
         return await this.run(dockerfile, trees)
 
 
@@ -103,6 +110,7 @@ class _Build:
     work: Work
     cache: BuildCache
     linting: Linting
+    staging: Staging
     remote: "RemoteCaches | None" = None
 
     async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
@@ -120,8 +128,11 @@ class _Build:
         tops, solution = await self._solve(targets)
         for tree in trees.values():
             await in_thread(save_digests, tree)
-        image = await self._assembled(targets, tops, solution)
-        names = await self._delivered(targets, tops, image)
+        images = {}
+        for form in forms_of(self.options, epoch_of(self.options)):
+            images[form] = await self._assembled(targets, tops, solution, form)
+        image = next(iter(images.values()))
+        names = await self._delivered(targets, tops, images)
         if self.remote is not None:
             await self.remote.export(targets, solution, self._assembly().packed)
         return BuildResult(
@@ -164,43 +175,62 @@ class _Build:
         bases: dict[BaseImage, Base] = {}
         # A base's ONBUILD triggers may name more images, so ask until nothing is new.
         while new := base_images(dockerfile, options, _configs(bases)):
-            bases |= await resolver.resolve_all(set(new))
+            bases |= await self._resolved(dockerfile, resolver, set(new))
         self.linting.check(dockerfile, options, _configs(bases), context.ignore)
         return bases, evaluate(dockerfile, options, _configs(bases))
+
+    async def _resolved(
+        self, dockerfile: Dockerfile, resolver: BaseImages, wanted: set[BaseImage]
+    ) -> dict[BaseImage, Base]:
+        try:
+            return await resolver.resolve_all(wanted)
+        except ArgosyError as e:
+            if image := e.evidence.get("image"):
+                tell_where(e, dockerfile, image)
+            raise
 
     async def _solve(
         self, targets: Sequence[Target]
     ) -> tuple[tuple[Snapshot | None, ...], Solution]:
-        """The targets' snapshots; an image that is only renamed need not be unpacked."""
-        files = wants_files(self.options)
+        """The targets' snapshots."""
         steps = self.remote.over(targets) if self.remote else self.cache
+        for op in inputs_first([t.op for t in targets]):
+            if isinstance(op, Image):
+                op.stated(self.work)  # a record may stand on it, and then it is not run
         solver = Solver(self.work, steps, jobs=self.options.jobs)
-        needed = [t.op for t in targets if files or not isinstance(t.op, Image | Scratch)]
-        solution = await solver.solve(needed, use_cache=not self.options.no_cache)
-        found = dict(zip(map(id, needed), solution.snapshots, strict=True))
-        return tuple(found.get(id(t.op)) for t in targets), solution
+        wanted = [t.op for t in targets]
+        solution = await solver.solve(wanted, use_cache=not self.options.no_cache)
+        return solution.snapshots, solution
 
     async def _assembled(
-        self, targets: Sequence[Target], tops: Sequence[Snapshot | None], solution: Solution
+        self,
+        targets: Sequence[Target],
+        tops: Sequence[Snapshot | None],
+        solution: Solution,
+        form: Form,
     ) -> Made:
-        assembly = self._assembly()
+        assembly = self._assembly(form)
         if self.remote is not None:
             assembly.inline = await self.remote.inline(targets, solution, assembly.packed)
         return await assembly.make(targets, tops)
 
-    def _assembly(self) -> Assembly:
+    def _assembly(self, form: Form | None = None) -> Assembly:
         return Assembly(
-            images=self.ends.images,
+            images=self.staging,
             snapshots=self.work.snapshots,
             cache=self.cache,
-            epoch=epoch_of(self.options),
-            annotations=self.options.annotations,
+            form=form or form_of(self.options, epoch_of(self.options)),
+            native=self.native,
             report=self.work.report,
         )
 
     async def _delivered(
-        self, targets: Sequence[Target], tops: Sequence[Snapshot | None], image: Made
+        self,
+        targets: Sequence[Target],
+        tops: Sequence[Snapshot | None],
+        images: Mapping[Form, Made],
     ) -> tuple[str, ...]:
+        image = next(iter(images.values()))
         delivery = Delivery(
             image=image,
             platforms=tuple(t.plan.platform for t in targets),
@@ -208,22 +238,23 @@ class _Build:
             ends=self.ends,
             snapshots=self.work.snapshots,
             report=self.work.report,
-            epoch=epoch_of(self.options),
+            epoch=layer_epoch(self.options, epoch_of(self.options)),
         )
-        names = names_of(self.options.tags)
         everywhere = names_of([*self.options.tags, *self._more_names()])
-        await delivery.keep(everywhere)
-        for output in self.options.outputs:
-            await delivery.deliver(output, names_of([*self.options.tags, *output.names]))
-        if self.options.push:
-            await delivery.push(names)
+        if any(o.kind != "cacheonly" for o in self.options.outputs) or not self.options.outputs:
+            await delivery.keep(everywhere)
+        for output in outputs_of(self.options):
+            form = form_of(self.options, epoch_of(self.options), output)
+            this = replace(delivery, image=images.get(form, image))
+            await this.deliver(output, names_of([*self.options.tags, *output.names]))
         more = {"buildx.build.warnings": self.linting.notes()}
         more = more if self.options.metadata_warnings else {}
         await in_thread(write_notes, self.options, image, everywhere, more)
         return tuple(str(n) for n in everywhere)
 
     def _more_names(self) -> list[str]:
-        return [name for output in self.options.outputs for name in output.names]
+        outputs = [o for o in self.options.outputs if not o.wish.by_digest]
+        return [name for output in outputs for name in output.names]
 
     def _warn(self, plan: Plan) -> None:
         for name in plan.unused_build_args:
@@ -282,13 +313,20 @@ async def contexts(
             await in_thread(os.rmdir, nothing)
 
 
-async def _engine(state: str, epoch: int | None, stack: AsyncExitStack) -> Engine:
+async def _engine(
+    options: BuildOptions, ends: Ends, state: str, report: Report, stack: AsyncExitStack
+) -> Engine:
     place = os.path.join(state, "snapshots")
-    snapshots = await in_thread(OverlaySnapshotter, place, epoch=epoch)
+    form = form_of(options, epoch_of(options)).layers
+    origins = Origins(ends.images)
+    supply = Supply(source=origins, keep=ends.images, report=report)
+    snapshots = await in_thread(OverlaySnapshotter, place, compression=form.compression, epoch=form.epoch, supply=supply)
     execute = await in_thread(OCIRuntime, os.path.join(state, "runtime"))
     return Engine(
         snapshots=await stack.enter_async_context(snapshots),
         execute=await stack.enter_async_context(execute),
+        compression=form.compression,
+        origins=origins,
     )
 
 
@@ -296,6 +334,8 @@ def epoch_of(options: BuildOptions) -> int | None:
     """The time that a reproducible build asks for: SOURCE_DATE_EPOCH, as option or build argument."""
     if options.source_date_epoch is not None:
         return options.source_date_epoch
+    if (wanted := output_epoch(options.outputs)) is not None:
+        return wanted
     given = options.build_args.get("SOURCE_DATE_EPOCH", "")
     if given and not given.isdecimal():
         raise UsageError(

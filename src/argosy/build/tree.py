@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from argosy.build.dockerfile import glob
+from argosy.build.dockerfile.source import Fault
 from argosy.errors import BuildError
 from argosy.model.digest import Digest
 from argosy.values import frozen
@@ -345,55 +347,7 @@ def read_digest(dir_fd: int, name: str, _status: os.stat_result) -> bytes:
 
 def match_expression(pattern: str) -> re.Pattern[str]:
     """One path element of Go's filepath.Match as a regular expression; BuildError if it is malformed."""
-    parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        at += 1
-        if char == "*":
-            parts.append("[^/]*")
-        elif char == "?":
-            parts.append("[^/]")
-        elif char == "[":
-            part, at = _class(pattern, at)
-            parts.append(part)
-        elif char == "\\":
-            char, at = _escaped(pattern, at - 1)
-            parts.append(re.escape(char))
-        else:
-            parts.append(re.escape(char))
-    return re.compile("".join(parts), re.DOTALL)
-
-
-def _class(pattern: str, at: int) -> tuple[str, int]:
-    negated = pattern.startswith("^", at)
-    at += negated
-    ranges: list[str] = []
-    while True:
-        if at >= len(pattern):
-            raise _malformed(pattern, "a [ is not closed")
-        if pattern[at] == "]" and ranges:
-            break
-        low, at = _escaped(pattern, at)
-        high = low
-        if pattern.startswith("-", at):
-            high, at = _escaped(pattern, at + 1)
-        if low > high:
-            raise _malformed(pattern, f"the range {low}-{high} is empty")
-        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-    return f"[{'^' if negated else ''}{''.join(ranges)}]", at + 1
-
-
-def _escaped(pattern: str, at: int) -> tuple[str, int]:
-    at += pattern.startswith("\\", at)
-    if at >= len(pattern):
-        raise _malformed(pattern, "it ends too early")
-    return pattern[at], at + 1
-
-
-def _malformed(pattern: str, why: str) -> BuildError:
-    return BuildError(
-        f"{pattern!r} is not a pattern",
-        why=why,
-        remedy="escape characters that stand for themselves with a backslash",
-    )
+    try:
+        return glob.element(pattern)
+    except Fault as e:
+        raise BuildError(e.summary, why=e.why, remedy=e.remedy) from e

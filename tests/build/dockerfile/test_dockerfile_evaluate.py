@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.build.dockerfile.askers import similar_stage
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.image_config import DEFAULT_PATH
 from argosy.build.dockerfile.parser import parse
@@ -27,7 +28,7 @@ from argosy.build.dockerfile.plan import (
     TmpfsMount,
     WorkdirStep,
 )
-from argosy.build.dockerfile.stages import FrontendOptions, similar_stage
+from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.errors import BuildError, DockerfileError
 from argosy.model.platform import Platform
 
@@ -297,6 +298,8 @@ def test_a_target_that_is_not_there_is_an_error_with_a_suggestion() -> None:
 def test_an_image_name_that_looks_like_a_stage_gets_a_suggestion() -> None:
     dockerfile = parse("FROM a AS builder\nFROM b\nCOPY --from=biulder a b\n")
     assert similar_stage(dockerfile, "biulder") == "did you mean builder?"
+    assert similar_stage(dockerfile, "debain:12") == "did you mean debian?"
+    assert similar_stage(dockerfile, "debian") == ""
 
 
 def test_named_contexts_take_the_place_of_stages_and_images() -> None:
@@ -466,3 +469,45 @@ def test_a_strange_config_of_the_base_breaks_nothing(config: dict[str, Any], oth
     for raw in ({"config": config, "history": other, "author": other}, {"config": other}):
         found = evaluate(dockerfile, asked, {BaseImage("x", ARM64): raw})
         assert len(found.target.steps) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "EXPOSE http",
+        "EXPOSE 70000",
+        "EXPOSE 90-80",
+        "EXPOSE 80/icmp",
+        "STOPSIGNAL SIGWHAT",
+        "STOPSIGNAL 99",
+        "STOPSIGNAL SIGRTMIN+16",
+        "VOLUME /a $NOTHING",
+    ],
+)
+def test_a_value_that_cannot_be_used_is_an_error_only_where_it_is_needed(line: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        plan(f"FROM scratch\n{line}\n")
+    assert caught.value.line == 2
+    assert plan(f"FROM scratch AS unused\n{line}\nFROM scratch\n").target.index == 1
+
+
+def test_the_target_stage_is_the_last_one_unless_another_is_asked_for() -> None:
+    text = "FROM scratch AS a\nARG TARGETSTAGE\nENV X=$TARGETSTAGE\nFROM a AS b\n"
+    assert "X=b" in plan(text).target.config["Env"]
+    assert "X=a" in plan(text, target="a").target.config["Env"]
+    unnamed = "FROM scratch\nARG TARGETSTAGE\nENV X=$TARGETSTAGE\n"
+    assert "X=default" in plan(unnamed).target.config["Env"]
+
+
+def test_an_absolute_working_directory_stays_as_it_is_written() -> None:
+    target = plan("FROM scratch\nWORKDIR /app/\nWORKDIR x/\n").target
+    assert target.config["WorkingDir"] == "/app/x"
+    assert [s.path for s in target.steps if isinstance(s, WorkdirStep)] == ["/app", "/app/x"]
+    assert plan("FROM scratch\nWORKDIR /app/\n").target.config["WorkingDir"] == "/app/"
+
+
+def test_caches_of_a_namespace_are_apart() -> None:
+    text = "FROM scratch\nRUN --mount=type=cache,target=/c --mount=type=cache,target=/d,id=x true\n"
+    step = plan(text, build_args={"BUILDKIT_CACHE_MOUNT_NS": "ci"}).target.steps[0]
+    assert isinstance(step, RunStep)
+    assert [m.id for m in step.mounts if isinstance(m, CacheMount)] == ["ci/c", "ci/x"]

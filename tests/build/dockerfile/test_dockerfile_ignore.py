@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build.dockerfile import ignore
+from argosy.build.dockerfile import glob, ignore
 from argosy.build.dockerfile.ignore import Matcher, parse, patterns
 from argosy.build.dockerfile.source import Fault
 from argosy.errors import DockerfileError
@@ -228,3 +228,28 @@ def test_no_pattern_takes_long(pattern: str, path: str) -> None:
     started = time.process_time()
     assert not ignores([pattern], path)
     assert time.process_time() - started < 1
+
+
+@given(st.text(alphabet="ab/*?[]^-\\!.é \n", max_size=12))
+def test_any_text_is_a_pattern_or_a_fault(text: str) -> None:
+    try:
+        expression = glob.element(text)
+    except Fault:
+        pass
+    else:
+        expression.fullmatch("a/b")
+    try:
+        matcher = ignore.Matcher(ignore.patterns([text]))
+    except Fault:
+        return
+    for path in ("a", "a/b", "ab/a/b", "é"):
+        assert matcher.ignores(path) in (True, False)
+        if matcher.may_skip(path):
+            assert matcher.ignores(path)
+
+
+@given(st.text(min_size=1, max_size=8).filter(lambda t: "/" not in t and "\0" not in t))
+def test_a_name_with_every_character_escaped_matches_itself_alone(name: str) -> None:
+    expression = glob.element("".join(f"\\{c}" for c in name))
+    assert expression.fullmatch(name)
+    assert not expression.fullmatch(name + "x")

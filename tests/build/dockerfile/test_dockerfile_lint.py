@@ -153,7 +153,10 @@ CASES = {
     "arg-in-from": ("ARG base=scratch\nFROM $base\n", []),
     "arg-with-default-in-from": ("ARG DEBUG\nFROM scra${DEBUG:-tch}\n", []),
     "arg-without-value-in-from": ("ARG DEBUG\nFROM scratch${DEBUG}\n", []),
-    "undeclared-with-default": ("FROM ${IMAGE:-scratch}\n", []),
+    "undeclared-with-default": (
+        "FROM ${IMAGE:-scratch}\n",
+        ["UndefinedArgInFrom:1: FROM argument 'IMAGE' is not declared"],
+    ),
     "undeclared-in-from": (
         "ARG tag=latest\nFROM busybox:${tag}${version} AS b\n",
         ["UndefinedArgInFrom:2: FROM argument 'version' is not declared"],
@@ -186,7 +189,10 @@ CASES = {
         "FROM alpine\nENV PATH=$PAHT:/tmp/bin\n",
         ["UndefinedVar:2: Usage of undefined variable '$PAHT' (did you mean $PATH?)"],
     ),
-    "undefined-said-so": ("FROM alpine\nENV LD_LIBRARY_PATH=/x:${LD_LIBRARY_PATH:-}\n", []),
+    "undefined-with-default": (
+        "FROM alpine\nENV LD_LIBRARY_PATH=/x:${LD_LIBRARY_PATH:-}\n",
+        ["UndefinedVar:2: Usage of undefined variable '$LD_LIBRARY_PATH'"],
+    ),
     "undefined-in-document": (
         "FROM alpine\nCOPY <<EOF /a\n$nothing\nEOF\n",
         ["UndefinedVar:2: Usage of undefined variable '$nothing'"],

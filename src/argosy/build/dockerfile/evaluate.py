@@ -110,7 +110,7 @@ def _unused(
     declared = {name for arg in dockerfile.global_args for name, _ in arg.args}
     for stage in dockerfile.stages:
         declared |= {n for i in stage.instructions if isinstance(i, Arg) for n, _ in i.args}
-    declared |= evaluation.declared | platform_args(options).keys()
+    declared |= evaluation.declared | platform_args(dockerfile, options).keys()
     return tuple(
         name
         for name in options.build_args

@@ -27,8 +27,9 @@ _ANY = None  # in a pattern: one character, whatever it is
 class Watched(dict[str, str]):
     """Variables that note which of them were asked for; what the build checks look at.
 
-    `asked` are the names in any form, `missing` those that have no value where no other
-    text was said to take its place.
+    `asked` are the names in any form, `missing` those of them that have no value. As with
+    BuildKit, one that is asked for with a default is missing all the same: an ARG that
+    was forgotten is what hides behind a default most often.
     """
 
     def __init__(self, values: Env) -> None:
@@ -40,6 +41,12 @@ class Watched(dict[str, str]):
         """Begin anew."""
         self.asked = set()
         self.missing = set()
+
+    def ask(self, name: str) -> None:
+        """Note a name."""
+        self.asked.add(name)
+        if name not in self:
+            self.missing.add(name)
 
 
 def expand(word: str, env: Env, escape: str = "\\") -> str:
@@ -197,11 +204,12 @@ class _Scanner:
         return value
 
     def _value(self, name: str) -> str:
+        return self._lookup(name) or ""
+
+    def _lookup(self, name: str) -> str | None:
         if isinstance(self.env, Watched):
-            self.env.asked.add(name)
-            if name not in self.env and (name[0].isalpha() or name[0] == "_"):
-                self.env.missing.add(name)
-        return self.env.get(name, "")
+            self.env.ask(name)
+        return self.env.get(name)
 
     def _name(self) -> str:
         start, source = self.position, self.source
@@ -240,9 +248,7 @@ class _Scanner:
 
     def _conditional(self, name: str, operator: str, *, empty_is_unset: bool) -> str:
         word = self.until("}").text()
-        value = self.env.get(name)
-        if isinstance(self.env, Watched):
-            self.env.asked.add(name)
+        value = self._lookup(name)
         missing = value is None or (empty_is_unset and not value)
         if operator == "-":
             return word if missing else value or ""

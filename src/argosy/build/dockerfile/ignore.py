@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 
+from argosy.build.dockerfile import glob
 from argosy.build.dockerfile.source import Fault, Source, SourceRange
 from argosy.values import frozen
 
@@ -102,7 +103,7 @@ def _fixed_part(text: str) -> tuple[str, bool]:
 
 
 # A pattern as parts: each a regular expression for one character, or one of these three.
-_MANY = "[^/]*"
+_MANY = glob.MANY
 _MANY_DIRS = "(?:.*/)?"
 _REST = ".*"
 _LOOPS = frozenset([_MANY, _MANY_DIRS, _REST])
@@ -181,61 +182,15 @@ def _parts(text: str) -> list[str]:
 
 
 def _part(text: str, position: int) -> tuple[str, int]:
-    char = text[position]
-    if char == "*":
+    if text.startswith("**", position):
         return _stars(text, position)
-    if char == "?":
-        return "[^/]", position + 1
-    if char == "[":
-        return _class(text, position + 1)
-    if char == "\\":
-        if position + 1 == len(text):
-            raise _bad(text, "it ends with a backslash that escapes nothing")
-        return re.escape(text[position + 1]), position + 2
-    return re.escape(char), position + 1
+    return glob.part(text, position)
 
 
 def _stars(text: str, position: int) -> tuple[str, int]:
-    if not text.startswith("**", position):
-        return _MANY, position + 1
     position += 2
     while text.startswith(("/**", "**"), position):  # a run of them says no more than one
         position += 3 if text[position] == "/" else 2
     if text.startswith("/", position):
         position += 1
     return (_MANY_DIRS if position < len(text) else _REST), position
-
-
-def _class(text: str, position: int) -> tuple[str, int]:
-    """`[a-z]`, `[^a-z]`; as in Go, an empty class, or a `-` with no end, is an error."""
-    negated = text.startswith("^", position)
-    position += negated
-    ranges: list[str] = []
-    while not (text.startswith("]", position) and ranges):
-        low, position = _class_char(text, position)
-        high = low
-        if text.startswith("-", position):
-            high, position = _class_char(text, position + 1)
-        if low > high:
-            raise _bad(text, f"the range {low}-{high} runs backwards")
-        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-    return f"[{'^' * negated}{''.join(ranges)}]", position + 1
-
-
-def _class_char(text: str, position: int) -> tuple[str, int]:
-    if text.startswith("\\", position):
-        position += 1
-    elif text.startswith(("-", "]"), position):
-        raise _bad(text, f"{text[position]!r} must be escaped in a class of characters")
-    if position >= len(text):
-        raise _bad(text, "a class of characters is not closed by ]")
-    return text[position], position + 1
-
-
-def _bad(text: str, why: str) -> Fault:
-    return Fault(
-        f"{text!r} is not a pattern",
-        at=text,
-        why=why,
-        remedy="write a backslash before a character that stands for itself",
-    )

@@ -4,6 +4,7 @@ Source: OCI image-spec, config.md; Docker's additions (Healthcheck, OnBuild, She
 """
 
 import copy
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ class ImageDraft:
     @property
     def workdir(self) -> str:
         """Always absolute."""
-        return "/" + _text(self.config.get("WorkingDir")).strip("/")
+        return posixpath.normpath("/" + _text(self.config.get("WorkingDir")).strip("/"))
 
     @property
     def user(self) -> str:

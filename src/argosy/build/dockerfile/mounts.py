@@ -88,6 +88,7 @@ class Surroundings:
     expand: Callable[[str], str]
     workdir: str
     origin: Callable[[str], Origin]
+    cache_namespace: str = ""  # BUILDKIT_CACHE_MOUNT_NS: caches of one are not those of another
 
 
 def resolve_mount(flag: MountFlag, around: Surroundings) -> RunMount:
@@ -129,9 +130,11 @@ def _cache(found: "_Options") -> CacheMount:
             remedy=did_you_mean(sharing, ("shared", "private", "locked")),
         )
     target = found.target()
+    name = found.text("id") or target
+    namespace = found.around.cache_namespace
     return CacheMount(
         target=target,
-        id=found.text("id") or target,
+        id=f"{namespace}/{name.lstrip('/')}" if namespace else name,
         sharing=sharing,  # type: ignore[arg-type] # checked above
         readonly=found.readonly(default=False),
         origin=found.origin(Scratch()),

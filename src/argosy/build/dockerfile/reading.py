@@ -77,7 +77,8 @@ class Reading:
         words = json_words(self.rest)
         if words is not None:
             return Command(words, shell=False)
-        return Command((self.rest,) if self.rest else (), shell=bool(self.rest))
+        # CMD alone is a shell that runs nothing, as with BuildKit.
+        return Command((self.rest,), shell=words is None)
 
     def list(self) -> tuple[str, ...]:
         """A JSON array, or words between blanks."""

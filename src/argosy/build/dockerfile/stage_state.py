@@ -43,6 +43,7 @@ from argosy.build.dockerfile.plan import (
     Step,
     WorkdirStep,
 )
+from argosy.build.dockerfile.source import Fault
 from argosy.build.dockerfile.transfer import Around, absolute, display_name, transfer_step
 from argosy.model.platform import Platform
 from argosy.values import frozen
@@ -127,7 +128,10 @@ class StageState:
     def _run(self, instruction: Run) -> None:
         args, mounts = self._command_of(instruction)
         around = Surroundings(
-            expand=self._expand, workdir=self.draft.workdir, origin=self._around.origin
+            expand=self._expand,
+            workdir=self.draft.workdir,
+            origin=self._around.origin,
+            cache_namespace=self._around.build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
         )
         found = [resolve_mount(flag, around) for flag in instruction.mounts]
         self.steps.append(
@@ -198,8 +202,11 @@ class StageState:
 
     @apply.register
     def _workdir(self, instruction: Workdir) -> None:
-        path = absolute(self.draft.workdir, self._expand(instruction.path)).rstrip("/") or "/"
-        self.draft.put("WorkingDir", path)
+        written = self._expand(instruction.path)
+        path = absolute(self.draft.workdir, written).rstrip("/") or "/"
+        # As BuildKit: an absolute path stays in the config as it is written, `/app/` for one.
+        shown = written if written.startswith("/") else path
+        self.draft.put("WorkingDir", shown)
         if path != "/":  # the root is always there: no step, so no layer
             self.steps.append(
                 WorkdirStep(
@@ -209,7 +216,7 @@ class StageState:
                     user=self.draft.user,
                 )
             )
-        self.draft.record(f"WORKDIR {path}", layer=path != "/")
+        self.draft.record(f"WORKDIR {shown}", layer=path != "/")
 
     @apply.register
     def _user(self, instruction: User) -> None:
@@ -242,12 +249,19 @@ class StageState:
         ]
         ports = [port for word in words for port in checks.ports(word)]
         self.draft.merge("ExposedPorts", {port: {} for port in ports})
-        self.draft.record(f"EXPOSE [{' '.join(ports)}]")
+        self.draft.record(f"EXPOSE [{' '.join(sorted(set(ports)))}]")
 
     @apply.register
     def _volume(self, instruction: Volume) -> None:
         paths = [self._expand(p) for p in instruction.paths]
-        self.draft.merge("Volumes", {p: {} for p in paths if p})
+        for written, path in zip(instruction.paths, paths, strict=True):
+            if not path:
+                raise Fault(
+                    f"the path {written} of VOLUME comes to nothing",
+                    at=written,
+                    remedy="set its variables with ARG or ENV above, or give the path",
+                )
+        self.draft.merge("Volumes", {p: {} for p in paths})
         self.draft.record(f"VOLUME [{' '.join(paths)}]")
 
     @apply.register

@@ -21,8 +21,9 @@ from argosy.build.dockerfile.plan import (
     Scratch,
 )
 from argosy.build.dockerfile.source import Fault, SourceRange, did_you_mean
-from argosy.errors import InvalidPlatform
+from argosy.errors import InvalidPlatform, InvalidReference
 from argosy.model.platform import Platform
+from argosy.model.reference import Reference
 from argosy.values import frozen
 
 _VARIABLE = re.compile(r"\$\{?([a-zA-Z_][a-zA-Z0-9_]*)")
@@ -79,7 +80,7 @@ class StageGraph:
             return Scratch()
         if name.lower() == "context":
             return FromContext()
-        return FromImage(BaseImage(name, self.options.platform))
+        return FromImage(_image(name, self.options.platform, self.dockerfile.stages))
 
     def _numbered(self, name: str, user: int) -> int:
         index, count = int(name[:9]), len(self.nodes)
@@ -163,8 +164,9 @@ def arrange(dockerfile: Dockerfile, options: FrontendOptions) -> StageGraph:
     return StageGraph(dockerfile, options, scope, tuple(nodes), target)
 
 
-def platform_args(options: FrontendOptions) -> dict[str, str]:
+def platform_args(dockerfile: Dockerfile, options: FrontendOptions) -> dict[str, str]:
     """The arguments that are there unasked: TARGETPLATFORM, BUILDARCH and so on."""
+    target = options.target or dockerfile.stages[-1].start.name
     args: dict[str, str] = {}
     for prefix, platform in (("BUILD", options.build_platform), ("TARGET", options.platform)):
         args |= {
@@ -174,13 +176,15 @@ def platform_args(options: FrontendOptions) -> dict[str, str]:
             f"{prefix}ARCH": platform.architecture,
             f"{prefix}VARIANT": platform.variant,
         }
-    return {**args, "TARGETSTAGE": options.target or "default"}
+    return {**args, "TARGETSTAGE": target or "default"}
 
 
 def global_scope(dockerfile: Dockerfile, options: FrontendOptions) -> dict[str, str]:
     """What FROM sees, and what a stage's `ARG name` without a value takes."""
     given = options.build_args
-    scope = {name: given.get(name, value) for name, value in platform_args(options).items()}
+    scope = {
+        name: given.get(name, value) for name, value in platform_args(dockerfile, options).items()
+    }
     for arg in dockerfile.global_args:
         run = _expanded(dockerfile, scope, arg)  # sees what it sets: ARG A=1 B=$A
         for name, default in arg.args:
@@ -218,7 +222,8 @@ def _node(
             f"the base image {start.image} comes to nothing",
             at=start.image,
             why="its variables are not set: FROM sees only ARGs that stand before the first FROM",
-            remedy="declare the ARG there with a default, or pass --build-arg",
+            remedy=_meant(start.image, scope)
+            or "declare the ARG there with a default, or pass --build-arg",
         )
     base = _base(image, platform, dockerfile.stages[: stage.index], options)
     if isinstance(base, FromStage) and platform is None:
@@ -229,8 +234,7 @@ def _node(
 def _platform(written: str, text: str, scope: Mapping[str, str]) -> Platform | None:
     if not written:
         return None
-    names = _VARIABLE.findall(written)
-    meant = next(filter(None, (did_you_mean(n, scope) for n in names if n not in scope)), "")
+    meant = _meant(written, scope)
     if not text:
         raise Fault(
             f"--platform={written[:60]} comes to nothing",
@@ -243,6 +247,12 @@ def _platform(written: str, text: str, scope: Mapping[str, str]) -> Platform | N
     except InvalidPlatform as e:
         remedy = meant or e.remedy
         raise Fault(f"--platform: {e.summary}", at="--platform", why=e.why, remedy=remedy) from e
+
+
+def _meant(written: str, scope: Mapping[str, str]) -> str:
+    """`did you mean X?` for the first variable that is not there, and is like one that is."""
+    names = (n for n in _VARIABLE.findall(written) if n not in scope)
+    return next(filter(None, (did_you_mean(n, scope) for n in names)), "")
 
 
 def _base(
@@ -265,7 +275,16 @@ def _base(
         return FromStage(found)
     if image.lower() == "scratch":
         return Scratch()
-    return FromImage(BaseImage(image, platform or options.platform))
+    return FromImage(_image(image, platform or options.platform, above))
+
+
+def _image(name: str, platform: Platform, stages: Iterable[BuildStage]) -> BaseImage:
+    try:
+        Reference.parse(name)
+    except InvalidReference as e:
+        meant = did_you_mean(name, [s.start.name_written for s in stages if s.start.name])
+        raise Fault(e.summary, at=name, why=e.why, remedy=meant or e.remedy) from e
+    return BaseImage(name, platform)
 
 
 def _context(
@@ -311,9 +330,3 @@ def _target(dockerfile: Dockerfile, target: str) -> int:
         remedy=did_you_mean(target, names),
     )
     raise dockerfile.source.error(fault, SourceRange(dockerfile.source.file))
-
-
-def similar_stage(dockerfile: Dockerfile, ref: str) -> str:
-    """`did you mean …?` when an image that was not found looks like a stage's name, or ``."""
-    names = [s.start.name_written for s in dockerfile.stages if s.start.name]
-    return did_you_mean(ref, names)

@@ -6,15 +6,16 @@ registry is asked. Either way the answer is looked up once per build.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from argosy.build.cache import BuildCache
 from argosy.build.dockerfile.plan import BaseImage
+from argosy.build.sources.later import Later
 from argosy.concurrency import gather
 from argosy.content.graph import manifest
 from argosy.content.store import Source, Store
 from argosy.content.verify import read
-from argosy.errors import ManifestInvalid, NoMatchingPlatform, NotFound
+from argosy.errors import ArgosyError, ManifestInvalid, NoMatchingPlatform, NotFound
 from argosy.model import media
 from argosy.model.config import ImageConfig, parse_config
 from argosy.model.descriptor import Descriptor
@@ -32,6 +33,7 @@ class Base:
     manifest: Descriptor
     layers: tuple[Descriptor, ...]
     config: ImageConfig
+    config_blob: Descriptor  # with its bytes
     source: Source
 
 
@@ -49,9 +51,16 @@ class BaseImages:
     async def resolve_all(self, wanted: set[BaseImage]) -> dict[BaseImage, Base]:
         """All of them, at the same time."""
         new = [w for w in wanted if w not in self._found]
-        found = await gather(self._resolve(w) for w in new)
+        found = await gather(self._resolved(w) for w in new)
         self._found.update(zip(new, found, strict=True))
         return {w: self._found[w] for w in wanted}
+
+    async def _resolved(self, wanted: BaseImage) -> Base:
+        try:
+            return await self._resolve(wanted)
+        except ArgosyError as e:
+            e.evidence.setdefault("image", wanted.ref)  # for whoever can say where it is asked for
+            raise
 
     async def _resolve(self, wanted: BaseImage) -> Base:
         reference = Reference.parse(wanted.ref)
@@ -61,10 +70,16 @@ class BaseImages:
             local = await self._local(reference, wanted.platform)
             if local is not None:
                 return await _base(reference, local, self.images, wanted.platform)
+            if (known := await self._pinned(reference, wanted.platform)) is not None:
+                return known
         source = self.repository(reference)
         found = await _picked(source, await source.resolve(reference.name), wanted.platform)
-        base = await _base(reference, found, source, wanted.platform)
-        await self.cache.keep_pin(str(reference), str(wanted.platform), found)
+        body = await read(source, found)
+        base = await _base(reference, replace(found, data=body), source, wanted.platform)
+        await self.cache.keep_pin(
+            str(reference), str(wanted.platform), replace(found, data=body)
+        )
+        await self.cache.keep_pin(found.digest, "config", base.config_blob)
         return base
 
     async def _local(self, reference: Reference, platform: Platform) -> Descriptor | None:
@@ -74,8 +89,16 @@ class BaseImages:
                     return await _picked(self.images, await self.images.resolve(name), platform)
             except NotFound:  # also: there, but not for this platform
                 continue
-        pinned = await self.cache.pin(str(reference), str(platform))
-        return pinned if pinned and await self.images.exists(pinned) else None
+        return None
+
+    async def _pinned(self, reference: Reference, platform: Platform) -> Base | None:
+        """What was found at the registry by an earlier build; its blobs may still be only there."""
+        desc = await self.cache.pin(str(reference), str(platform))
+        config = desc and await self.cache.pin(desc.digest, "config")
+        if not desc or desc.data is None or not config or config.data is None:
+            return None
+        source = Later(self.repository, reference)
+        return await _base(reference, desc, source, platform, config)
 
 
 async def _picked(source: Source, root: Descriptor, platform: Platform) -> Descriptor:
@@ -94,7 +117,13 @@ async def _picked(source: Source, root: Descriptor, platform: Platform) -> Descr
     raise ManifestInvalid(f"{root}: indexes nest too deep")
 
 
-async def _base(reference: Reference, desc: Descriptor, source: Source, platform: Platform) -> Base:
+async def _base(
+    reference: Reference,
+    desc: Descriptor,
+    source: Source,
+    platform: Platform,
+    config_blob: Descriptor | None = None,
+) -> Base:
     view = await manifest(source, desc)
     if not isinstance(view, Manifest) or view.config.media_type not in media.CONFIGS:
         raise ManifestInvalid(
@@ -102,7 +131,8 @@ async def _base(reference: Reference, desc: Descriptor, source: Source, platform
             why=f"it is {view.kind or view.media_type}",
             remedy="FROM needs an image; check the reference",
         )
-    config = parse_config(await read(source, view.config))
+    body = await read(source, config_blob or view.config)
+    config = parse_config(body)
     if len(config.diff_ids) != len(view.layers):
         raise ManifestInvalid(
             f"{reference} is damaged",
@@ -113,5 +143,10 @@ async def _base(reference: Reference, desc: Descriptor, source: Source, platform
             str(reference), wanted=str(platform), available=[str(config.platform)]
         )
     return Base(
-        reference=reference, manifest=desc, layers=view.layers, config=config, source=source
+        reference=reference,
+        manifest=replace(desc, data=None),
+        layers=view.layers,
+        config=config,
+        config_blob=replace(view.config, data=body),
+        source=source,
     )

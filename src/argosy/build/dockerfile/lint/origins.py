@@ -17,6 +17,8 @@ from argosy.errors import ArgosyError
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
 
+_MAX_KNOWN = 200
+
 
 def check_origins(dockerfile: Dockerfile, options: FrontendOptions, found: Findings) -> None:
     """Every FROM of the file; DockerfileError if the global arguments cannot be evaluated."""
@@ -28,7 +30,7 @@ def check_origins(dockerfile: Dockerfile, options: FrontendOptions, found: Findi
         for word in (stage.start.image, stage.start.platform):
             missing = _Read(word, scope, dockerfile.escape).missing - known
             for name in sorted(missing):
-                said = hint(name, known)
+                said = hint(name, known) if len(known) < _MAX_KNOWN else ""
                 found.add(rules.UNDEFINED_ARG_IN_FROM, stage.start.where, name, said)
         platform = _Read(stage.start.platform, scope, dockerfile.escape)
         _platform(stage, platform, found)

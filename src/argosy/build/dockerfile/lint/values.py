@@ -40,6 +40,7 @@ _SECRET = re.compile(
 )
 _HARMLESS = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 _UNSEEN = frozenset(["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"])
+_MAX_HINTS = 500
 _EVERYTHING = ("*", "**", "**/*")
 
 
@@ -52,6 +53,7 @@ class _Seen:
     workdir: bool = False  # a WORKDIR likewise
     known: bool = True  # its base image's config is known
     last: dict[type, SourceRange] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()  # of the variables, before the instruction at hand
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class ValueChecks:
     ignore: Matcher | None = None
     unknown: AbstractSet[BaseImage] = frozenset()  # images whose config could not be had
     written: AbstractSet[int] = frozenset()  # the ids of the instructions of the file itself
+    _hints: int = 0
     _stages: dict[int, _Seen] = field(default_factory=dict)
     _now: _Seen = field(default_factory=_Seen)
 
@@ -75,6 +78,7 @@ class ValueChecks:
             self._now.known = node.base.image not in self.unknown
             self._now.shell = "Shell" in state.draft.config
         self._stages[node.stage.index] = self._now
+        self._now.names = frozenset(state.env)
         state.env = Watched(state.env)
 
     def applied(self, instruction: Instruction, state: StageState) -> None:
@@ -85,11 +89,17 @@ class ValueChecks:
             if self._now.known:
                 missing = env.missing - state.args.keys() - _UNSEEN
                 for name in sorted(missing):
-                    self.found.add(
-                        rules.UNDEFINED_VAR, instruction.where, name, hint(name, env, "$")
-                    )
+                    said = self._hint(name)
+                    self.found.add(rules.UNDEFINED_VAR, instruction.where, name, said)
             self._check(instruction, state)
         env.forget()
+        self._now.names = frozenset(env)
+
+    def _hint(self, name: str) -> str:
+        self._hints += 1
+        if self._hints > _MAX_HINTS or len(self._now.names) > _MAX_HINTS:
+            return ""  # a hostile file must not make us compare all its names with each other
+        return hint(name, self._now.names, "$")
 
     @singledispatchmethod
     def _check(self, instruction: Instruction, state: StageState) -> None:
