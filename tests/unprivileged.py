@@ -26,7 +26,7 @@ class User:
 
     home: Path
     grants: bool = True
-    count: int = COUNT
+    first: int = FIRST
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class User:
         os.chown(self.home, UID, UID)
         self.etc = self.home.parent / "etc"
         self.etc.mkdir(exist_ok=True)
-        line = f"{NAME}:{FIRST}:{self.count}\n" if self.grants else ""
+        line = f"{NAME}:{self.first}:{COUNT}\n" if self.grants else ""
         mine = {
             "passwd": f"{NAME}:x:{UID}:{UID}::{self.home}:/bin/sh\n",
             "group": f"{NAME}:x:{UID}:\n",

@@ -285,11 +285,63 @@ def test_without_ranges_the_line_to_add_is_told_and_what_needs_only_root_works(b
     assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535" in done.stderr
 
 
-def test_without_ranges_an_owner_that_is_not_there_is_an_error_with_a_remedy(bare):
+@pytest.mark.parametrize(
+    "line", ["COPY --chown=12:34 data /x", "RUN --mount=type=cache,target=/x,uid=5 busybox true"]
+)
+def test_without_ranges_an_owner_that_is_not_there_is_an_error_with_a_remedy(bare, line):
     context = bare.home / "context"
-    done = bare.argosy("build", "--progress", "plain", *words(context, 0)[3:])
+    (context / "Dockerfile").write_text(f"{BASE}{line}\n")
+    done = bare.argosy("build", "--json", context)
+    said = json.loads(done.stderr[done.stderr.index("{") :])
     assert done.returncode == 1
-    assert "subuid" in done.stderr
+    assert "only user ids below 1 " in json.dumps(said)
+    assert "/etc/subuid" in json.dumps(said)
+
+
+def test_a_file_the_user_may_not_read_is_named_with_what_helps(user):
+    context = user.home / "closed"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    user.give(context)
+    (context / "secret-of-root").touch(0o600)
+    done = user.argosy("build", context)
+    assert done.returncode == 1
+    assert "no right to secret-of-root" in done.stderr
+    assert ".dockerignore" in done.stderr
+
+
+def test_a_base_with_devices_and_every_owner_is_a_base_for_users_too(user, tmp_path):
+    tar = tmp_path / "base.tar"
+    with tarfile.open(tar, "w") as out:
+        for name, kind, owner in (
+            ("null", tarfile.CHRTYPE, 0),
+            ("of-nobody", tarfile.REGTYPE, 65534),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.uid, info.gid, info.devmajor, info.devminor = kind, owner, owner, 1, 3
+            out.addfile(info)
+        out.add("/bin/busybox", "bin/busybox")
+    context = user.home / "devices"
+    context.mkdir()
+    shutil.copy(tar, context / "base.tar")
+    (context / "Dockerfile").write_text(
+        "FROM scratch\nADD base.tar /\nENV PATH=/bin\n"
+        'RUN ["busybox", "stat", "-c", "%u", "/of-nobody"]\n'
+    )
+    user.give(context)
+    done = user.argosy("build", "--progress", "plain", context)
+    assert done.returncode == 0, done.stderr
+    assert "65534" in done.stderr
+
+
+def test_a_home_made_with_other_ids_is_refused(user):
+    context = user.home / "context"
+    user.argosy(*words(context, 1))
+    other = User(user.home, first=user.first + 65536)
+    done = other.argosy(*words(context, 1))
+    User(user.home)
+    assert done.returncode == 1
+    assert "was made with other user and group ids" in done.stderr
 
 
 def test_the_doctor_tells_what_is_missing(bare):

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from argosy.build.cache import Record
 from argosy.build.graph import CacheKey, Op, Snapshot, Work
+from argosy.build.mapping import blame
 from argosy.concurrency import first_error
 from argosy.errors import ArgosyError, BuildError, NoSpace
 from argosy.model.digest import Digest
@@ -290,7 +291,7 @@ async def _vertices(targets: Sequence[Op]) -> dict[int, _Vertex]:
     """The vertex of every op that the targets need, by the op's id; equal ops share one."""
     found: dict[int, _Vertex] = {}
     equal: dict[Digest, _Vertex] = {}
-    for op in _inputs_first(targets):
+    for op in inputs_first(targets):
         inputs = [found[id(i)] for i in op.inputs]
         with _translated(op.name):
             key = await op.cache_key([v.key for v in inputs])
@@ -298,7 +299,8 @@ async def _vertices(targets: Sequence[Op]) -> dict[int, _Vertex]:
     return found
 
 
-def _inputs_first(targets: Sequence[Op]) -> list[Op]:
+def inputs_first(targets: Sequence[Op]) -> list[Op]:
+    """The targets and all they are made from, each once, what an op needs before it."""
     done: dict[int, Op] = {}
     pending = [(op, False) for op in reversed(targets)]
     while pending:
@@ -333,4 +335,10 @@ def _translated(name: str) -> Iterator[None]:
                 remedy="free some space, then build again: finished steps are cached",
                 evidence={"step": name},
             ) from e
-        raise BuildError(f"{name}: {e.strerror or e}", why=str(e), evidence={"step": name}) from e
+        why, remedy = blame(e)
+        raise BuildError(
+            f"{name}: {e.strerror or e}",
+            why=why or str(e),
+            remedy=remedy,
+            evidence={"step": name},
+        ) from e

@@ -18,7 +18,7 @@ from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import Entry, Kind
 from argosy.build.layers.leftovers import Leftovers, LinkBelow, complete_in, no_target
 from argosy.build.layers.reader import TarReader
-from argosy.build.mapping import in_user_namespace, mapped
+from argosy.build.mapping import in_user_namespace, mapped, unmapped
 from argosy.errors import ContentError, DigestMismatch, NoSpace, StorageError, UnsafeLayer
 from argosy.model.digest import Digest
 from argosy.values import frozen
@@ -450,7 +450,7 @@ class _Unpacker:
             )
         uids, gids = self._ids
         if not self._options.owner and (entry.uid >= uids or entry.gid >= gids):
-            raise _unmapped(entry, self._ids)
+            raise _unmapped(entry)
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
         return self._options.owner or (entry.uid, entry.gid)
@@ -466,13 +466,13 @@ class _Unpacker:
                         raise
 
 
-def _unmapped(entry: Entry, ids: tuple[int, int]) -> StorageError:
+def _unmapped(entry: Entry) -> StorageError:
     """In a user namespace only the ids it was given can own files."""
+    why, remedy = unmapped()
     return StorageError(
         f"cannot give {os.fsdecode(entry.name)!r} to its owner {entry.uid}:{entry.gid}",
-        why=f"without root there are only the user ids below {ids[0]} and group ids below {ids[1]}",
-        remedy="give this user a larger range in /etc/subuid and /etc/subgid (argosy doctor says"
-        " how), or run as root (sudo)",
+        why=why,
+        remedy=remedy,
     )
 
 

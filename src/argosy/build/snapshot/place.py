@@ -1,6 +1,7 @@
 """The snapshots' directory on the disk, and what in it is no longer of use.
 
 <root>/boot            the boot in which doubtful snapshots were last looked for
+<root>/ids             the user namespace all of it was made in
 <root>/<id>/fs         a snapshot: its layer directory
 <root>/<id>/durable    it is on the disk; without it, it is only valid in boot …
 <root>/<id>/boot       … of this id
@@ -11,6 +12,7 @@ import os
 import secrets
 from contextlib import suppress
 
+from argosy.build.mapping import claim
 from argosy.build.sessions import Session, storage_errors
 from argosy.build.snapshot.mounts import unmount
 from argosy.build.trees import remove_tree
@@ -28,6 +30,7 @@ class Place:
         self.name = self._session.name
         self.path = self._session.path
         with storage_errors(f"use {root} for snapshots"):
+            claim(os.path.join(root, "ids"))
             self._sweep_after_boot()
 
     def close(self) -> None:
