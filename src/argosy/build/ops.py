@@ -9,14 +9,19 @@ import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from argosy.build.dockerfile.ignore import Matcher, patterns
 from argosy.build.dockerfile.plan import CopyStep, RunStep, WorkdirStep
 from argosy.build.dockerfile.source import SourceRange
-from argosy.build.graph import CacheKey, Op, Process, Shell, Snapshot, Work
+from argosy.build.graph import CacheKey, Layer, Op, Process, Shell, Snapshot, Work
 from argosy.build.layers.archive import extract, is_archive
 from argosy.build.limits import Conditions
 from argosy.build.mounts import Attached, mounted
@@ -24,7 +29,6 @@ from argosy.build.owners import mode, owner
 from argosy.build.placement import Manner, Placement
 from argosy.build.tree import Choice, Stop, Tree
 from argosy.concurrency import in_thread_to_end
-from argosy.content.copy import copy
 from argosy.content.store import Source
 from argosy.errors import ArgosyError, StepFailed
 from argosy.model.descriptor import Descriptor
@@ -59,7 +63,7 @@ class Scratch:
 
 @frozen(kw_only=True, eq=False)
 class Image:
-    """The file system of an image from outside; its layers are fetched only when something must see it."""
+    """The file system of an image from outside; its layers are fetched only when something must see them."""
 
     name: str
     manifest: Descriptor
@@ -69,16 +73,19 @@ class Image:
     inputs: tuple[Op, ...] = ()
 
     async def cache_key(self, _inputs: Sequence[CacheKey]) -> CacheKey:
-        """By what it unpacks to, however it was compressed or named; `run` proves it."""
+        """By what it unpacks to, however it was compressed or named; unpacking proves it."""
         return CacheKey(key_of("image/2", self.diff_ids))
 
     async def run(self, _inputs: Sequence[Snapshot | None], work: Work) -> Snapshot | None:
-        """Fetch what is missing here, and unpack layer upon layer."""
-        if not await work.images.exists(self.manifest):
-            await copy(self.source, self.manifest.digest, work.images, "", report=work.report)
+        """State its layers, and where they are; nothing is fetched."""
+        return self.stated(work)
+
+    def stated(self, work: Work) -> Snapshot | None:
+        """Its chain of layers; from now on `work` knows where they can be had."""
+        work.origins.add(self.layers, self.source)
         snapshot: Snapshot | None = None
         for layer, diff_id in zip(self.layers, self.diff_ids, strict=True):
-            snapshot = await work.snapshots.apply(snapshot, layer, diff_id, work.images)
+            snapshot = work.snapshots.apply(snapshot, Layer(layer, diff_id))
         return snapshot
 
 
@@ -114,6 +121,24 @@ class Workdir:
             return await work.snapshots.commit(workspace)
 
 
+class Fetched(Protocol):
+    """Something from outside the build that ADD takes: a file of the web, a git repository."""
+
+    @property
+    def key(self) -> list[Any]:
+        """Its content, named without having it."""
+        ...
+
+    @property
+    def pattern(self) -> str:
+        """What is taken of the tree."""
+        ...
+
+    def opened(self) -> AbstractAsyncContextManager[Tree]:
+        """Have it here, and open it."""
+        ...
+
+
 @frozen(kw_only=True, eq=False)
 class Copy:
     """Files of the context, or of another file system, put on top of `parent` (COPY, ADD)."""
@@ -122,6 +147,7 @@ class Copy:
     parent: Op
     origin: Op | Tree
     step: CopyStep
+    fetched: tuple[Fetched, ...] = ()
 
     @property
     def inputs(self) -> tuple[Op, ...]:
@@ -156,14 +182,20 @@ class Copy:
                 tree = Tree(view.root, what=f"the file system after {tree.name}")
             stop = Stop()
             with _told_at(self.step.where):
-                await in_thread_to_end(lambda: self._place(tree, workspace.root, stop), stop.set)
+                more = [(await stack.enter_async_context(f.opened()), f) for f in self.fetched]
+                trees = [(tree, self._choices())]
+                trees += [(t, [self._choice(f.pattern)]) for t, f in more]
+                await in_thread_to_end(lambda: self._place(trees, workspace.root, stop), stop.set)
             return await work.snapshots.commit(workspace)
 
     def _choices(self) -> list[Choice]:
+        return [self._choice(p) for p in self.step.sources]
+
+    def _choice(self, pattern: str) -> Choice:
         exclude = Matcher(patterns(self.step.exclude)) if self.step.exclude else None
         # What comes from a context belongs to root, so whose it is there does not matter.
         owners = not isinstance(self.origin, Tree) and not self.step.chown
-        return [Choice(pattern=p, exclude=exclude, owners=owners) for p in self.step.sources]
+        return Choice(pattern=pattern, exclude=exclude, owners=owners)
 
     async def _content(self, tree: Tree) -> list[Digest]:
         stop, choices = Stop(), self._choices()
@@ -173,17 +205,21 @@ class Copy:
         step = self.step
         files = [[f.name, Digest.of(f.data)] for f in step.files]
         flags = [step.chown, step.chmod, step.parents, step.unpack, list(step.exclude)]
-        return [list(step.sources), files, step.dest, flags, isinstance(self.origin, Tree)]
+        found = [list(step.sources), files, step.dest, flags, isinstance(self.origin, Tree)]
+        return [*found, [f.key for f in self.fetched]] if self.fetched else found
 
-    def _place(self, tree: Tree, root: str, stop: Stop) -> None:
+    def _place(self, trees: Sequence[tuple[Tree, Sequence[Choice]]], root: str, stop: Stop) -> None:
         step = self.step
         chosen = owner(root, step.chown) if step.chown or isinstance(self.origin, Tree) else None
         manner = Manner(owner=chosen, mode=mode(step.chmod), parents=step.parents)
-        several = len(step.sources) + len(step.files) > 1
+        several = len(step.sources) + len(step.files) + len(self.fetched) > 1
         placement = Placement(root, step.dest, manner, several=several, stop=stop)
-        for choice in self._choices():
-            if step.unpack == "never" or not self._unpack(tree, choice, placement):
-                placement.place(tree, choice)
+        for number, (tree, choices) in enumerate(trees):
+            # `local`: what is fetched stays packed.
+            unpacks = step.unpack == "always" or (step.unpack == "local" and number == 0)
+            for choice in choices:
+                if not unpacks or not self._unpack(tree, choice, placement):
+                    placement.place(tree, choice)
         for file in step.files:
             placement.write(file.name, file.data)
 
