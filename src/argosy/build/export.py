@@ -10,19 +10,20 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from argosy.build.cache import BuildCache
+from argosy.build.forms import Form, LayerForm, is_already
 from argosy.build.graph import Snapshot, Snapshotter
+from argosy.build.layers.compression import Compression
 from argosy.build.lowering import Target
 from argosy.build.ops import key_of
+from argosy.build.sources.bases import Base
 from argosy.concurrency import gather
-from argosy.content.copy import copy
 from argosy.content.store import Store, put_bytes
-from argosy.errors import BuildError, UsageError
-from argosy.model import media
+from argosy.errors import BuildError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.manifest import dump
@@ -32,14 +33,8 @@ from argosy.values import frozen
 
 # diffID of a tar without entries: what a step that changed nothing comes to.
 EMPTY_LAYER = Digest.of(bytes(1024))
-_OCI_LAYERS = {
-    media.DOCKER_LAYER: media.OCI_LAYER,
-    media.DOCKER_LAYER_GZIP: media.OCI_LAYER_GZIP,
-    media.DOCKER_LAYER_ZSTD: media.OCI_LAYER_ZSTD,
-    media.DOCKER_FOREIGN_LAYER: media.OCI_NONDIST_PREFIX + "v1.tar+gzip",
-}
-
 Layer = tuple[Descriptor, Digest]
+Describe = Callable[[Target, str], Mapping[str, str]]  # of a target and the time of its image
 
 
 @frozen(kw_only=True)
@@ -53,20 +48,22 @@ class Image:
 
 @dataclass(slots=True, kw_only=True)
 class Assembly:
-    """Makes images in the local store."""
+    """Makes images in `images`; the layers of a base need only be known there."""
 
     images: Store
     snapshots: Snapshotter
     cache: BuildCache
-    epoch: int | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
+    native: Compression = field(default_factory=Compression)  # of the snapshotter
+    describe: Describe | None = None  # what a manifest says of where it comes from
+    describe_index: Mapping[str, str] = field(default_factory=dict)
     report: Report = silent
     # What images carry of their own records (type=inline), given what they were born as.
     inline: Callable[[Target, Mapping[Digest, str]], Awaitable[Mapping[str, str]]] | None = None
 
     async def make(self, targets: Sequence[Target], tops: Sequence[Snapshot | None]) -> Image:
         """The image of some platforms; `tops` are the targets' snapshots, None where there is none."""
-        _check_annotations(self.annotations, several=len(targets) > 1)
+        self.form.annotations.check([target.plan.platform for target in targets])
         with telling(self.report, "export", "exporting layers and manifests"):
             pairs = list(zip(targets, tops, strict=True))
             chains = [_own_snapshots(target, top) for target, top in pairs]
@@ -89,38 +86,68 @@ class Assembly:
 
     async def packed(self, snapshot: Snapshot) -> Layer:
         """The layer of a snapshot, and its diffID; packed now unless it is known."""
-        form = "" if self.epoch is None else f"epoch={self.epoch}"
-        known = await self.cache.layer(snapshot, form)
+        if snapshot.layer is not None:  # it came as one, and stays the same everywhere
+            return snapshot.layer.descriptor, snapshot.layer.diff_id
+        return await self._packed(snapshot, self.form.layers)
+
+    async def _packed(self, snapshot: Snapshot, form: LayerForm) -> Layer:
+        known = await self.cache.layer(snapshot, str(form))
         if known is not None and await self.images.exists(known[0]):
             return known
-        layer, diff_id = await self.snapshots.layer(snapshot, self.images)
-        await self.cache.keep_layer(snapshot, layer, diff_id, form)
-        return layer, diff_id
+        if form.compression == self.native:
+            made = await self.snapshots.layer(snapshot, self.images)
+        else:
+            other = await self._packed(snapshot, replace(form, compression=self.native))
+            made = await self._recompressed(other, form.compression)
+        await self.cache.keep_layer(snapshot, *made, str(form))
+        return made
+
+    async def _recompressed(self, layer: Layer, wanted: Compression) -> Layer:
+        from argosy.build.remote_cache.recompress import recompressed  # noqa: PLC0415 - rarely
+
+        return await recompressed(*layer, wanted, self.images, self.images), layer[1]
+
+    async def _base_layers(self, base: Base) -> list[Layer]:
+        """The base's layers as they are, unless force-compression wants them all alike."""
+        layers = list(zip(base.layers, base.config.diff_ids, strict=True))
+        if not self.form.recompresses_bases:
+            return layers
+        wanted = self.form.layers.compression
+        return [
+            layer if is_already(layer[0], wanted) else await self._recompressed(layer, wanted)
+            for layer in layers
+        ]
 
     async def _manifest(self, target: Target, own: list[Layer]) -> tuple[Descriptor, Descriptor]:
         base = target.base
-        if base is not None and not await self.images.exists(base.manifest):
-            # What the store has must be whole, so the base's blobs are needed here too.
-            await copy(base.source, base.manifest.digest, self.images, "", report=self.report)
         kept = [layer for layer in own if layer[1] != EMPTY_LAYER]
-        below = list(zip(base.layers, base.config.diff_ids, strict=True)) if base else []
+        below = await self._base_layers(base) if base else []
         layers = [*below, *kept]
-        config = await self._config(target, [diff for _, diff in layers], [d for _, d in own])
+        config, created = await self._config(
+            target, [diff for _, diff in layers], [d for _, d in own]
+        )
+        platform = target.plan.platform
         manifest: dict[str, Any] = {
             "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
+            "mediaType": self.form.manifest_type,
             "config": config.to_json(),
-            "layers": [_as_oci(layer).to_json() for layer, _ in layers],
+            "layers": [self.form.layer(layer).to_json() for layer, _ in layers],
         }
-        if found := _annotations(self.annotations, "manifest"):
-            manifest["annotations"] = found
+        described = dict(self.describe(target, created)) if self.describe else {}
+        if found := described | self.form.annotations.at("manifest", platform):
+            manifest["annotations"] = dict(sorted(found.items()))
         body = dump(manifest)
-        desc = Descriptor.of(media.OCI_MANIFEST, body, platform=target.plan.platform)
+        desc = Descriptor.of(
+            self.form.manifest_type,
+            body,
+            platform=platform,
+            annotations=self.form.annotations.at("manifest-descriptor", platform),
+        )
         return await put_bytes(self.images, desc, body), config
 
     async def _config(
         self, target: Target, diff_ids: list[Digest], own: list[Digest]
-    ) -> Descriptor:
+    ) -> tuple[Descriptor, str]:
         stage, platform = target.plan.target, target.plan.platform
         config: dict[str, Any] = {
             **({"author": stage.author} if stage.author else {}),
@@ -134,26 +161,29 @@ class Assembly:
         for entry in config["history"]:
             entry.setdefault("created", created)
         if self.inline is not None:
-            births = {identity: created} if self.epoch is None else {}
+            births = {identity: created} if self.form.epoch is None else {}
             config |= await self.inline(target, births)
         body = dump({"created": created, **config})
-        return await put_bytes(self.images, Descriptor.of(media.OCI_CONFIG, body), body)
+        desc = Descriptor.of(self.form.config_type, body)
+        return await put_bytes(self.images, desc, body), created
 
     async def _created(self, identity: Digest) -> str:
-        if self.epoch is not None:
-            return _time(datetime.fromtimestamp(self.epoch, UTC))
+        if self.form.epoch is not None:
+            return _time(datetime.fromtimestamp(self.form.epoch, UTC))
         return await self.cache.born(identity, _time(datetime.now(UTC)))
 
     async def _index(self, manifests: Sequence[Descriptor]) -> Descriptor:
         index: dict[str, Any] = {
             "schemaVersion": 2,
-            "mediaType": media.OCI_INDEX,
+            "mediaType": self.form.index_type,
             "manifests": [m.to_json() for m in manifests],
         }
-        if found := _annotations(self.annotations, "index"):
-            index["annotations"] = found
+        if found := dict(self.describe_index) | self.form.annotations.at("index"):
+            index["annotations"] = dict(sorted(found.items()))
         body = dump(index)
-        return await put_bytes(self.images, Descriptor.of(media.OCI_INDEX, body), body)
+        notes = self.form.annotations.at("index-descriptor")
+        desc = Descriptor.of(self.form.index_type, body, annotations=notes)
+        return await put_bytes(self.images, desc, body)
 
 
 @contextmanager
@@ -183,16 +213,6 @@ def _own_snapshots(target: Target, top: Snapshot | None) -> list[Snapshot]:
     return found[::-1]
 
 
-def _as_oci(layer: Descriptor) -> Descriptor:
-    return Descriptor(
-        media_type=_OCI_LAYERS.get(layer.media_type, layer.media_type),
-        digest=layer.digest,
-        size=layer.size,
-        annotations=layer.annotations,
-        urls=layer.urls,
-    )
-
-
 def _history(history: Sequence[Mapping[str, Any]], own: list[Digest]) -> list[dict[str, Any]]:
     """Copies of the entries; those of steps that made no layer say so.
 
@@ -208,33 +228,6 @@ def _history(history: Sequence[Mapping[str, Any]], own: list[Digest]) -> list[di
 
 def _time(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _annotations(given: Mapping[str, str], where: str) -> dict[str, str]:
-    """Those for `manifest` or `index`; no prefix means the manifest, as with buildx."""
-    found: dict[str, str] = {}
-    for name, value in given.items():
-        kind, key = _split(name)
-        if where in kind:
-            found[key] = value
-    return found
-
-
-def _split(name: str) -> tuple[list[str], str]:
-    prefix, colon, key = name.partition(":")
-    kinds = prefix.split(",")
-    if colon and set(kinds) <= {"manifest", "index"}:
-        return kinds, key
-    return ["manifest"], name
-
-
-def _check_annotations(given: Mapping[str, str], *, several: bool) -> None:
-    for name in given:
-        if "index" in _split(name)[0] and not several:
-            raise UsageError(
-                f"annotation {name} is for an index, but the result is a single manifest",
-                remedy="build for several platforms, or annotate the manifest",
-            )
 
 
 def platform_directory(platform: Platform) -> str:

@@ -1,16 +1,24 @@
 """What a build is asked for, and what it gives back: values, and how `--output` is read."""
 
-import csv
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 from argosy.build.graph import Execute, Shell, Snapshotter
+from argosy.build.layers.compression import Compression
 from argosy.build.limits import Conditions
+from argosy.build.origins import Origins
+from argosy.build.output_words import (
+    OutputKind,
+    Wish,
+    fields_of,
+    is_true,
+    unreadable,
+    wish_of,
+)
 from argosy.build.ssh import Agent
 from argosy.content.store import Store
-from argosy.errors import UsageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
@@ -20,29 +28,21 @@ from argosy.values import frozen
 if TYPE_CHECKING:
     from argosy.build.remote_cache.words import ActionsCache, CacheFrom, CacheTo
 
-OutputKind = Literal["oci", "docker", "local", "tar", "registry", "image"]
-_KNOWN = {
-    "oci": {"dest", "name", "tar"},
-    "docker": {"dest", "name", "tar"},
-    "local": {"dest"},
-    "tar": {"dest"},
-    "registry": {"name"},
-    "image": {"name", "push"},
-}
-
 
 @frozen(kw_only=True)
 class Output:
     """One place the result goes to, as in `--output type=…,dest=…`.
 
     `oci` and `docker` write an archive, `local` a directory of files, `tar` a tar of
-    files, `registry` pushes to the tags' registries. `image` is the local store, where
-    every result goes anyway.
+    files, `registry` pushes to the tags' registries. `image` is the local store,
+    `cacheonly` is nowhere: only the steps are remembered. `docker` without a `dest`
+    goes into the Docker engine.
     """
 
     kind: OutputKind
     dest: str = ""
     names: tuple[str, ...] = ()  # in addition to the build's tags
+    wish: Wish = field(default_factory=Wish)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -55,16 +55,16 @@ class Output:
             return cls(kind="tar", dest="-")
         if "=" not in text:
             return cls(kind="local", dest=text)
-        fields = _fields(text)
+        fields = fields_of(text)
         kind = fields.pop("type", "")
         if kind not in get_args(OutputKind):
-            raise _unreadable(text, f"type must be one of {', '.join(get_args(OutputKind))}")
-        if unknown := sorted(set(fields) - _KNOWN[kind]):
-            raise _unreadable(text, f"type={kind} has no {unknown[0]!r} here")
+            raise unreadable(text, f"type must be one of {', '.join(get_args(OutputKind))}")
+        wish = wish_of(text, kind, fields)
         names = tuple(n for n in fields.get("name", "").split(",") if n)
-        if _true(text, fields, "push"):
+        if is_true(text, fields, "push"):
             kind = "registry"
-        return cls(kind=cls._checked(kind), dest=_dest(text, kind, fields), names=names)
+        dest = _dest(text, kind, fields)
+        return cls(kind=cls._checked(kind), dest=dest, names=names, wish=wish)
 
     @staticmethod
     def _checked(kind: str) -> OutputKind:
@@ -99,6 +99,7 @@ class BuildOptions:
     secrets: tuple[Secret, ...] = ()
     outputs: tuple[Output, ...] = ()
     push: bool = False
+    load: bool = False  # keep it in the local images, although it is pushed or written elsewhere
     no_cache: bool = False
     pull: bool = False
     agents: tuple[Agent, ...] = ()  # --ssh
@@ -134,7 +135,10 @@ class BuildResult:
 class ActionsStore(Store, Protocol):
     """A part of GitHub's cache service as a Store; `refs` are the tags to read, the first one to write."""
 
-    refs: tuple[str, ...]
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The tags."""
+        ...
 
 
 Actions = Callable[["ActionsCache"], AbstractAsyncContextManager[ActionsStore]]
@@ -158,47 +162,23 @@ class Ends:
 
 @frozen(kw_only=True)
 class Engine:
-    """What runs the steps: overlayfs and an OCI runtime, or fakes in a test."""
+    """What runs the steps: overlayfs and an OCI runtime, or fakes in a test.
+
+    `origins` is where `snapshots` fetches layers from: whoever learns of one tells it.
+    """
 
     snapshots: Snapshotter
     execute: Execute
-
-
-def _fields(text: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    try:
-        parts = next(csv.reader([text], strict=True), [])
-    except csv.Error as e:
-        raise _unreadable(text, str(e)) from e
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise _unreadable(text, f"{part!r} is not NAME=VALUE")
-        fields[name.strip().lower()] = value.strip()
-    return fields
+    compression: Compression = field(default_factory=Compression)  # of the layers it writes
+    origins: Origins = field(default_factory=Origins)
 
 
 def _dest(text: str, kind: str, fields: Mapping[str, str]) -> str:
     dest = fields.get("dest", "")
     if kind == "tar" and not dest:
         return "-"
-    if kind in ("local", "oci", "docker") and not dest:
-        raise _unreadable(text, f"type={kind} needs dest=PATH")
-    if kind in ("oci", "docker") and fields.get("tar") and not _true(text, fields, "tar"):
+    if kind in ("local", "oci") and not dest:
+        raise unreadable(text, f"type={kind} needs dest=PATH")
+    if dest and fields.get("tar") and not is_true(text, fields, "tar"):
         return dest.rstrip("/") + "/"  # an OCI layout directory
     return dest
-
-
-def _true(text: str, fields: Mapping[str, str], name: str) -> bool:
-    value = fields.get(name, "false").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise _unreadable(text, f"{name} must be true or false")
-    return value in ("true", "1")
-
-
-def _unreadable(text: str, why: str) -> UsageError:
-    return UsageError(
-        f"--output {text!r} cannot be read",
-        why=why,
-        remedy="write for example --output type=oci,dest=image.tar or --output ./directory",
-    )

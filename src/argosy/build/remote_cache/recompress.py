@@ -34,7 +34,9 @@ class Recompression:
         for digest, desc in part.blobs.items():
             kind = media.compression(desc.media_type) or "none"
             if digest in diff_ids and digest not in self.keep and kind != self.wanted.name:
-                blobs[digest] = await self._again(desc, diff_ids[digest], source, into)
+                blobs[digest] = await recompressed(
+                    desc, diff_ids[digest], self.wanted, source, into
+                )
             else:
                 blobs[digest] = desc
         layers = tuple(
@@ -44,23 +46,25 @@ class Recompression:
         config = CacheConfig(layers=layers, records=part.config.records, births=part.config.births)
         return Part(config=config, blobs={d.digest: d for d in blobs.values()})
 
-    async def _again(
-        self, desc: Descriptor, diff_id: Digest, source: Source, into: Store
-    ) -> Descriptor:
-        with tempfile.TemporaryDirectory(prefix="argosy-") as scratch:
-            path = os.path.join(scratch, "layer")
-            file = await in_thread(open, path, "wb")
-            try:
-                async with source.open(desc) as body:
-                    async for piece in verified(desc, body):
-                        await in_thread(file.write, piece)
-            finally:
-                await in_thread(file.close)
-            options = LayerOptions(scratch=scratch, compression=self.wanted)
-            made, found = await put_layer(_plain(path), into, options)
-        if found != diff_id:
-            raise DigestMismatch(f"layer {desc.digest}", expected=diff_id, actual=found)
-        return made
+
+async def recompressed(
+    desc: Descriptor, diff_id: Digest, wanted: Compression, source: Source, into: Store
+) -> Descriptor:
+    """The same layer in another compression, put in `into`; DigestMismatch if it is another one."""
+    with tempfile.TemporaryDirectory(prefix="argosy-") as scratch:
+        path = os.path.join(scratch, "layer")
+        file = await in_thread(open, path, "wb")
+        try:
+            async with source.open(desc) as body:
+                async for piece in verified(desc, body):
+                    await in_thread(file.write, piece)
+        finally:
+            await in_thread(file.close)
+        options = LayerOptions(scratch=scratch, compression=wanted)
+        made, found = await put_layer(_plain(path), into, options)
+    if found != diff_id:
+        raise DigestMismatch(f"layer {desc.digest}", expected=diff_id, actual=found)
+    return made
 
 
 def _plain(path: str) -> Produce:
