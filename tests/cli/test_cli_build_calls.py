@@ -78,14 +78,15 @@ def test_an_outline_is_tables(argosy: Argosy, context: Path) -> None:
     said = argosy("build", "--call=outline", "--target=build", context)
     assert said.code == 0
     assert said.out == (
-        "TARGET:        build\n"
-        "DESCRIPTION:   makes it\n"
+        "TARGET:      build\n"
+        "DESCRIPTION: makes it\n"
         "\n"
         "BUILD ARG   VALUE   DESCRIPTION\n"
         "MODE        fast    is how\n"
         "\n"
         "SECRET   REQUIRED\n"
         "token    true\n"
+        "\n"
     )
     json = argosy("build", "--call=outline,format=json", "--target=build", context).json
     assert [arg["name"] for arg in json["args"]] == ["MODE"]
@@ -94,7 +95,7 @@ def test_an_outline_is_tables(argosy: Argosy, context: Path) -> None:
 
 def test_targets_are_a_table(argosy: Argosy, context: Path) -> None:
     said = argosy("build", "--call=targets", context)
-    assert said.out == "TARGET      DESCRIPTION\nbuild       makes it\n(default)\n"
+    assert said.out == "TARGET    DESCRIPTION\nbuild     makes it\n(default)\n"
     json = argosy("build", "--call=targets,format=json", context).json
     assert [t.get("default", False) for t in json["targets"]] == [False, True]
 

@@ -28,9 +28,10 @@ from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, DockerfileError, NoMatchingPlatform
 from argosy.model.platform import Platform
 from argosy.settings import Settings
+from argosy.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Checked:
     """What `--check` found; `error` is what would stop a build before its first step."""
 
@@ -68,7 +69,7 @@ class Checked:
         return location(SourceRange(self.error.file, self.error.line, last))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Offered:
     """The targets of a Dockerfile."""
 

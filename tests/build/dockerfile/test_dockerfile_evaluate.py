@@ -313,6 +313,53 @@ def test_named_contexts_take_the_place_of_stages_and_images() -> None:
     assert [s.index for s in found.stages] == [1]
 
 
+def test_a_stage_may_begin_with_the_files_of_a_context() -> None:
+    found = plan("FROM rootfs\nRUN x\n", contexts={"rootfs": "./dir"}).target
+    assert found.base == Scratch()
+    first, second = found.steps
+    assert isinstance(first, CopyStep)
+    assert (first.origin, first.sources, first.dest) == (FromContext("rootfs"), (".",), "/")
+    assert isinstance(second, RunStep)
+    layers = [h["created_by"] for h in found.history if not h.get("empty_layer")]
+    assert layers == ["FROM rootfs", "RUN /bin/sh -c x"]
+
+
+def test_a_context_of_a_stages_name_is_there_instead_of_the_stage() -> None:
+    text = "FROM alpine AS build\nRUN make\nFROM scratch\nCOPY --from=0 /x /\n"
+    contexts = {"build": "docker-image://made:1"}
+    made = FromImage(BaseImage("made:1", ARM64))
+    stage = plan(text, contexts=contexts).stages[0]
+    assert (stage.base, stage.steps) == (made, ())
+    assert plan(text, contexts=contexts, target="build").target.base == made
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("alpine", "alpine:latest"),
+        ("alpine:latest", "docker.io/library/alpine"),
+        ("docker.io/library/golang:1.22", "golang:1.22"),
+        ("Base", "base"),
+    ],
+)
+def test_a_context_is_known_by_every_spelling_of_its_name(name: str, image: str) -> None:
+    found = plan(f"FROM {image}\n", contexts={name: "docker-image://mine:1"})
+    assert found.target.base == FromImage(BaseImage("mine:1", ARM64))
+    other = plan("FROM golang:1.21\n", contexts={name: "docker-image://mine:1"})
+    assert other.target.base == FromImage(BaseImage("golang:1.21", ARM64))
+
+
+def test_a_context_may_be_an_image_in_a_layout() -> None:
+    found = plan("FROM base\n", contexts={"base": "oci-layout:///srv/layout:v1"})
+    assert found.target.base == FromImage(BaseImage("oci-layout:///srv/layout:v1", ARM64))
+
+
+def test_a_context_that_names_no_image_is_an_error_at_from() -> None:
+    error = failure("FROM base\n", contexts={"base": "docker-image://Not An Image"})
+    assert error.line == 1
+    assert "reference" in error.summary
+
+
 def test_a_scratch_stage_has_a_path_and_a_root() -> None:
     found = plan("FROM scratch\nCMD a\n").target
     assert found.base == Scratch()

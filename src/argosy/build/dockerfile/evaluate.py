@@ -217,6 +217,8 @@ class Evaluation:
             state = StageState(ImageDraft.of_image(self._config(node.base.image)), around)
         else:
             state = StageState(ImageDraft.scratch(), around)
+            if node.files:
+                state.begin_with(node.files, node.stage.start)
         state.draft.put("OnBuild", None)  # triggers run once, in the child
         return state
 

@@ -19,11 +19,12 @@ from argosy.build.dockerfile.plan import CacheMount, RunStep, SecretMount, SshMo
 from argosy.build.dockerfile.source import Source, SourceRange
 from argosy.build.dockerfile.stage_state import StageState
 from argosy.build.dockerfile.stages import FrontendOptions, Node, StageGraph, arrange
+from argosy.values import frozen
 
 VERSION = "1.0.0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Parameter:
     """A build argument that a target takes, and the value it has in this build."""
 
@@ -33,7 +34,7 @@ class Parameter:
     where: SourceRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Need:
     """A secret, an ssh agent, or a cache, by id."""
 
@@ -42,7 +43,7 @@ class Need:
     where: SourceRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outline:
     """What one target takes, each list from the top of the file down."""
 
@@ -70,7 +71,7 @@ class Outline:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Offer:
     """A stage that can be built: `base` and `platform` as they are written."""
 

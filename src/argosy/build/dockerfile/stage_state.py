@@ -20,6 +20,7 @@ from argosy.build.dockerfile.instructions import (
     Entrypoint,
     Env,
     Expose,
+    From,
     Healthcheck,
     Instruction,
     Label,
@@ -35,6 +36,7 @@ from argosy.build.dockerfile.instructions import (
 from argosy.build.dockerfile.lexer import is_one_opening
 from argosy.build.dockerfile.mounts import Surroundings, resolve_mount
 from argosy.build.dockerfile.plan import (
+    CopyStep,
     FromContext,
     InlineMount,
     Origin,
@@ -79,6 +81,13 @@ class StageState:
         other.env = dict(self.env)
         other.args = dict(self.args)
         return other
+
+    def begin_with(self, files: FromContext, start: From) -> None:
+        """FROM a directory: its files are the stage's first layer."""
+        name = display_name(start.text)
+        step = CopyStep(name=name, where=start.where, origin=files, sources=(".",))
+        self.steps.append(step)
+        self.draft.record(name, layer=True)
 
     @property
     def escape(self) -> str:

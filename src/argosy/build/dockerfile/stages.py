@@ -27,6 +27,7 @@ from argosy.model.reference import Reference
 from argosy.values import frozen
 
 _VARIABLE = re.compile(r"\$\{?([a-zA-Z_][a-zA-Z0-9_]*)")
+_LAYOUT = "oci-layout://"
 _IMAGE_SCHEMES = ("docker-image://", "docker://")
 
 
@@ -35,7 +36,8 @@ class FrontendOptions:
     """What a build is asked for, for one platform.
 
     `target` is a stage's name or number, `` the last one. `contexts` are named contexts:
-    `docker-image://REF` is an image, anything else a directory that the caller knows.
+    `docker-image://REF` and `oci-layout://DIR[:TAG][@DIGEST]` are images (the latter is a
+    BaseImage's `ref` as it stands), anything else a directory that the caller knows.
     """
 
     platform: Platform = field(default_factory=Platform.host)
@@ -48,11 +50,15 @@ class FrontendOptions:
 
 @frozen(kw_only=True)
 class Node:
-    """A stage with its base and platform known."""
+    """A stage with its base and platform known.
+
+    `files` is a directory that the stage begins with, FROM a named context, on scratch.
+    """
 
     stage: BuildStage
     base: Base
     platform: Platform
+    files: FromContext | None = None
 
 
 @frozen
@@ -215,8 +221,11 @@ def _node(
 ) -> Node:
     dockerfile, options = given
     start = stage.start
-    platform = _platform(start.platform, expand(start.platform, scope, dockerfile.escape), scope)
     image = expand(start.image, scope, dockerfile.escape)
+    if start.name and _context(options, start.name) is not None:
+        # A context of a stage's own name is there instead of all that the stage does.
+        stage, image = _replaced(stage), start.name
+    platform = _platform(start.platform, expand(start.platform, scope, dockerfile.escape), scope)
     if not image:
         raise Fault(
             f"the base image {start.image} comes to nothing",
@@ -226,9 +235,16 @@ def _node(
             or "declare the ARG there with a default, or pass --build-arg",
         )
     base = _base(image, platform, dockerfile.stages[: stage.index], options)
+    if isinstance(base, FromContext):
+        platform = platform or options.platform
+        return Node(stage=stage, base=Scratch(), platform=platform, files=base)
     if isinstance(base, FromStage) and platform is None:
         platform = above[base.index].platform
     return Node(stage=stage, base=base, platform=platform or options.platform)
+
+
+def _replaced(stage: BuildStage) -> BuildStage:
+    return BuildStage(index=stage.index, start=stage.start, instructions=())
 
 
 def _platform(written: str, text: str, scope: Mapping[str, str]) -> Platform | None:
@@ -260,14 +276,8 @@ def _base(
     platform: Platform | None,
     above: tuple[BuildStage, ...],
     options: FrontendOptions,
-) -> Base:
+) -> Base | FromContext:
     context = _context(options, image, platform)
-    if isinstance(context, FromContext):
-        raise Fault(
-            f"a stage cannot begin from context {image}, which is a directory",
-            at=image,
-            remedy=f"write FROM scratch and COPY --from={image} . /",
-        )
     if context is not None:
         return context
     found = _named(above, image, before=len(above))
@@ -293,16 +303,28 @@ def _context(
     """The named context in the place of a stage or an image, if there is one."""
     if name.lower() in ("scratch", "context"):
         return None
-    known = {n.lower(): n for n in options.contexts}
-    found = known.get(name.lower())
+    wanted = _known_as(name)
+    found = next((n for n in options.contexts if _known_as(n) == wanted), None)
     if found is None:
         return None
     value = options.contexts[found]
+    if value.startswith(_LAYOUT):
+        return FromImage(BaseImage(value, platform or options.platform))
     for scheme in _IMAGE_SCHEMES:
         if value.startswith(scheme):
-            image = BaseImage(value.removeprefix(scheme), platform or options.platform)
-            return FromImage(image)
+            ref = value.removeprefix(scheme)
+            return FromImage(_image(ref, platform or options.platform, ()))
     return FromContext(found)
+
+
+def _known_as(name: str) -> str:
+    """One spelling for all of a name's: alpine is docker.io/library/alpine:latest."""
+    try:
+        reference = Reference.parse(name.lower())
+    except InvalidReference:
+        return name.lower()
+    named = reference.tag or reference.digest is not None
+    return str(reference if named else reference.with_tag("latest"))
 
 
 def _named(stages: tuple[BuildStage, ...], name: str, *, before: int) -> int | None:

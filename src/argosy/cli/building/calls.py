@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from argosy.errors import UsageError
+from argosy.values import frozen
 
 if TYPE_CHECKING:
     from argosy.build.calls import Checked, Offered
@@ -26,7 +26,7 @@ _METHODS = {
 _ALIASES = {"lint": "check"}  # BuildKit's own name for it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """What is asked for: a method, and how the answer is to look."""
 
@@ -146,9 +146,11 @@ def finding_text(finding: "Finding", source: "Source") -> str:
 
 def outline_text(outline: "Outline") -> str:
     """What a target takes, as tables; those that would be empty are left out."""
-    head = [("TARGET:", outline.name or "(default)")]
-    head += [("DESCRIPTION:", outline.description)] if outline.description else []
-    parts = [_table(head)] if outline.name or outline.description else []
+    parts = []
+    if outline.name or outline.description:
+        head = [("TARGET:", outline.name or "(default)")]
+        head += [("DESCRIPTION:", outline.description)] if outline.description else []
+        parts.append(_table(head, gap=1))
     if outline.args:
         rows = [(a.name, a.value, a.description) for a in outline.args]
         parts.append(_table([("BUILD ARG", "VALUE", "DESCRIPTION"), *rows]))
@@ -158,7 +160,7 @@ def outline_text(outline: "Outline") -> str:
             parts.append(_table([(title, "REQUIRED"), *rows_of]))
     if outline.caches:
         parts.append(_table([("CACHE",), *((cache.id,) for cache in outline.caches)]))
-    return "\n".join(parts)
+    return "".join(f"{part}\n" for part in parts)
 
 
 def targets_text(offered: "Offered") -> str:
@@ -167,10 +169,11 @@ def targets_text(offered: "Offered") -> str:
     for offer in offered.targets:
         name = f"{offer.name} (default)".strip() if offer.is_default else offer.name
         rows.append((name, offer.description))
-    return _table(rows)
+    return _table(rows, gap=1)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    from argosy.cli.terminal.table import laid_out
-
-    return "".join(f"{line}\n" for line in laid_out(rows))
+def _table(rows: Sequence[Sequence[str]], *, gap: int = 3) -> str:
+    """Columns as far apart as buildx has them."""
+    widths = [max(len(row[n]) for row in rows) + gap for n in range(len(rows[0]))]
+    lines = ("".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
