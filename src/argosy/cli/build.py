@@ -14,7 +14,10 @@ from argosy.errors import UsageError
 
 if TYPE_CHECKING:
     from argosy.build.graph import Shell
+    from argosy.build.options import Actions, ActionsStore
     from argosy.build.pipeline import BuildOptions, BuildResult
+    from argosy.build.remote_cache.words import ActionsCache
+    from argosy.cli.session import Session
     from argosy.content.store import Store
     from argosy.observe import Report
 
@@ -61,10 +64,34 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
             repository=client.repository,
             archive=archive,
             shell=_shell(session.report),
+            actions=_actions(args, session),
         )
         result = await build(options, settings=session.settings, ends=ends, report=session.report)
     _tell(args, result)
     return 0
+
+
+def _actions(args: argparse.Namespace, session: "Session") -> "Actions":
+    """GitHub's cache service, for caches of type gha."""
+
+    @asynccontextmanager
+    async def actions(wanted: "ActionsCache") -> "AsyncIterator[ActionsStore]":
+        from dataclasses import replace
+
+        from argosy.cli.access import hosts
+        from argosy.stores.actions import ActionsCache, service_of
+        from argosy.stores.remote.transport import Transport
+
+        given = {"url": wanted.url, "url_v2": wanted.url_v2, "token": wanted.token}
+        service = service_of(os.environ, **given)
+        service = replace(service, scope=wanted.scope, timeout=wanted.timeout)
+        transport = Transport(session.settings, hosts(args).trust)
+        try:
+            yield ActionsCache(service, transport, session.settings, session.report)
+        finally:
+            await transport.close()
+
+    return actions
 
 
 def _shell(report: "Report") -> "Shell":

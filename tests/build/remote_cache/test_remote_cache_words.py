@@ -2,7 +2,6 @@
 
 import pytest
 
-from argosy.build.layers.compression import Compression
 from argosy.build.remote_cache.words import CacheFrom, CacheTo
 from argosy.errors import ArgosyError, UsageError
 from argosy.model.digest import Digest
@@ -27,7 +26,8 @@ def test_every_word_of_a_registry_is_read():
         ref="example.com/a:b",
         mode="max",
         oci_media_types=False,
-        compression=Compression(name="zstd", level=7),
+        compression="zstd",
+        compression_level=7,
         force_compression=True,
         ignore_error=True,
         mounts=True,
@@ -37,7 +37,7 @@ def test_every_word_of_a_registry_is_read():
 def test_every_word_of_a_directory_is_read():
     found = CacheTo.parse("type=local,dest=/c,tag=t,reset=true,compression=uncompressed")
     assert (found.dest, found.ref, found.reset) == ("/c", "t", True)
-    assert found.compression == Compression(name="none")
+    assert found.compression == "none"
     assert CacheFrom.parse("type=local,src=/c").ref == "latest"
     assert CacheFrom.parse(f"type=local,src=/c,digest={DIGEST}").ref == DIGEST
 

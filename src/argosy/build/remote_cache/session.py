@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from argosy.build.cache import BuildCache
 from argosy.build.export import telling
-from argosy.build.graph import Layer, Op, Snapshot, Snapshotter, Work
+from argosy.build.graph import Layer, Op, Snapshot, Work
+from argosy.build.layers.compression import Compression
 from argosy.build.lowering import Target
 from argosy.build.options import Actions, Ends
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.gathering import Gathering, Known, below
 from argosy.build.remote_cache.imports import Patience, SharedSteps, Wanted, importing
-from argosy.build.remote_cache.promised import Promised
 from argosy.build.remote_cache.publishing import Place, publish
 from argosy.build.remote_cache.recompress import Recompression
 from argosy.build.remote_cache.shelf import Part, inline
@@ -26,7 +26,9 @@ from argosy.errors import (
     CopyError,
     NetworkError,
     NotFound,
+    RateLimited,
     RegistryError,
+    RegistryUnavailable,
 )
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -36,6 +38,7 @@ from argosy.values import frozen
 
 Packed = Callable[[Snapshot], Awaitable[tuple[Descriptor, Digest]]]
 PATIENCE = Patience()
+_BUSY = (NetworkError, RateLimited, RegistryUnavailable)
 _EMPTY_PROMISES = (ContentError, NotFound, NetworkError, RegistryError)
 
 
@@ -62,10 +65,6 @@ class RemoteCaches:
     to: Sequence[CacheTo]
     steps: SharedSteps
     origins: Origins
-
-    def unpacking(self, snapshots: Snapshotter) -> Snapshotter:
-        """The snapshotter that knows how to come by what caches promise."""
-        return Promised(snapshots, self.origins)
 
     def over(self, targets: Sequence[Target]) -> SharedSteps:
         """The step cache for these targets: no cache has to hold the layers of their base images."""
@@ -106,7 +105,7 @@ class RemoteCaches:
                 with telling(self.here.report, f"export {to.name}", f"exporting {to.name}"):
                     await self._export_again(to, targets, solution, pack)
             except ArgosyError as e:
-                if not to.ignore_error:
+                if not (to.ignore_error or _is_lenient(to, e)):
                     raise
                 self._warn(to.name, f"not exported: {e.summary}")
 
@@ -129,11 +128,11 @@ class RemoteCaches:
         parts: dict[str, Part] = {}
         for target in targets:
             part = await gathering.part(target.op, to.mode)
-            if to.compression is not None:
+            if (compression := _compression(to)) is not None:
                 image = (
                     () if to.force_compression else (await gathering.part(target.op, "min")).blobs
                 )
-                again = Recompression(to.compression, keep=image)
+                again = Recompression(compression, keep=image)
                 part = await again.of(part, self.origins, self.here.ends.images)
             parts[str(target.plan.platform)] = part
         async with opened_to(to, self.here.ends) as (store, tag):
@@ -174,6 +173,19 @@ class RemoteCaches:
         self.here.report(Event("warning", name, name, text=f"{name}: {text}"))
 
 
+def _is_lenient(to: CacheTo, e: ArgosyError) -> bool:
+    """GitHub's service limits everybody now and then; no job is to fail of that."""
+    cause = e.cause if isinstance(e, CopyError) else e
+    return to.kind == "gha" and isinstance(cause, _BUSY)
+
+
+def _compression(to: CacheTo) -> Compression | None:
+    """UsageError for a level that there is not."""
+    if not to.compression:
+        return None
+    return Compression(name=to.compression, level=to.compression_level)
+
+
 def _layers(packed: Packed) -> Callable[[Snapshot], Awaitable[Layer]]:
     async def layer(snapshot: Snapshot) -> Layer:
         return Layer(*await packed(snapshot))
@@ -188,6 +200,8 @@ async def remote_caches(
     """The caches of a build for as long as the block lasts; they are read in the background at once."""
     async with AsyncExitStack() as stack:
         wanted: list[Wanted] = []
+        for one_to in to:
+            _compression(one_to)
         for one in sources:
             try:
                 source, refs = await stack.enter_async_context(opened_from(one, here.ends))
@@ -196,7 +210,7 @@ async def remote_caches(
                 here.report(Event("warning", one.name, one.name, text=text))
                 continue
             wanted.append(Wanted(name=one.name, source=source, refs=refs))
-        origins = Origins(here.ends.images)
+        origins = here.work.origins
         steps = importing(wanted, here.cache, origins, report=here.report, patience=here.patience)
         yield RemoteCaches(here, to, await stack.enter_async_context(steps), origins)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal, Self, get_args
 
-from argosy.build.layers.compression import Compression, Name
 from argosy.errors import UsageError
 from argosy.model.digest import Digest
 from argosy.model.reference import Reference
@@ -13,6 +12,7 @@ from argosy.values import frozen
 
 CacheKind = Literal["registry", "local", "inline", "gha"]
 Mode = Literal["min", "max"]
+Compressing = Literal["", "gzip", "zstd", "none"]
 
 _COMMON = {"mode", "mounts", "ignore-error", "compression", "compression-level"}
 _FORM = {*_COMMON, "force-compression", "image-manifest", "oci-mediatypes"}
@@ -28,7 +28,7 @@ _FROM = {
     "local": {"src", "tag", "digest", "mounts"},
     "gha": {*_SERVICE, "mounts"},
 }
-_COMPRESSIONS: dict[str, Name] = {"gzip": "gzip", "zstd": "zstd", "uncompressed": "none"}
+_COMPRESSIONS: dict[str, Compressing] = {"gzip": "gzip", "zstd": "zstd", "uncompressed": "none"}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -52,7 +52,8 @@ class CacheTo:
     dest: str = ""
     mode: Mode = "min"
     oci_media_types: bool = True
-    compression: Compression | None = None
+    compression: Compressing = ""  # of layers that the image does not have; empty: as they are
+    compression_level: int | None = None
     force_compression: bool = False
     ignore_error: bool = False
     reset: bool = False
@@ -72,6 +73,7 @@ class CacheTo:
             mode="max" if words.one_of("mode", ("min", "max"), "min") == "max" else "min",
             oci_media_types=words.true("oci-mediatypes", default=True),
             compression=words.compression(),
+            compression_level=words.level(),
             force_compression=words.true("force-compression"),
             ignore_error=words.true("ignore-error"),
             reset=words.true("reset"),
@@ -170,17 +172,19 @@ class _Words:
             raise self.unreadable(f"type=local needs {path}=DIRECTORY")
         return self.get("tag", "latest") if kind == "local" else ""
 
-    def compression(self) -> Compression | None:
-        name, level = self.get("compression"), self.get("compression-level")
-        if not name:
-            if level or self.true("force-compression"):
-                raise self.unreadable("say which compression=gzip|zstd|uncompressed is meant")
-            return None
-        if name not in _COMPRESSIONS:
+    def compression(self) -> Compressing:
+        name = self.get("compression")
+        if name and name not in _COMPRESSIONS:
             raise self.unreadable(f"compression must be one of {', '.join(_COMPRESSIONS)}")
-        if level and not level.isdecimal():
+        if not name and (self.get("compression-level") or self.true("force-compression")):
+            raise self.unreadable("say which compression=gzip|zstd|uncompressed is meant")
+        return _COMPRESSIONS.get(name, "")
+
+    def level(self) -> int | None:
+        text = self.get("compression-level")
+        if text and not text.isdecimal():
             raise self.unreadable("compression-level must be a number")
-        return Compression(name=_COMPRESSIONS[name], level=int(level) if level else None)
+        return int(text) if text else None
 
     def actions(self) -> ActionsCache:
         return ActionsCache(
