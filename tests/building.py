@@ -42,7 +42,7 @@ class Real:
         return await build(
             BuildOptions(
                 context=os.path.join(self.path, "context"),
-                **{"tags": ("example.com/app:1",), **options},
+                **{"tags": ("example.com/app:1",), "load": True, **options},
             ),
             settings=self.settings,
             ends=Ends(images=self.images, repository=None, archive=None, shell=shell),

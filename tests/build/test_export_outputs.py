@@ -138,7 +138,7 @@ async def test_an_image_without_a_name_is_kept_all_the_same(bench):
     assert await bench.images.resolve(result.digest) == result.descriptor
 
 
-async def test_a_push_that_fails_is_raised_and_the_image_stays_here(bench):
+async def test_a_push_that_fails_is_raised_and_what_was_loaded_stays_here(bench):
     def broken(_reference):
         raise StorageError("no such registry")
 
@@ -146,7 +146,7 @@ async def test_a_push_that_fails_is_raised_and_the_image_stays_here(bench):
     context = bench.context({"Dockerfile": "FROM scratch\nRUN write /x 1\n"})
     with pytest.raises(StorageError, match="no such registry"):
         await build(
-            BuildOptions(context=context, tags=("a",), push=True),
+            BuildOptions(context=context, tags=("a",), push=True, load=True),
             settings=bench.settings,
             ends=type(ends)(images=ends.images, repository=broken, archive=ends.archive),
             engine=bench.engine,

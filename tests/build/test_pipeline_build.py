@@ -297,6 +297,7 @@ async def test_push_copies_to_every_tag_and_metadata_names_them(bench, tmp_path)
         "FROM scratch\nRUN write /x 1\n",
         tags=("example.com/app:1", "example.com/app", "other.example/x:2"),
         push=True,
+        load=True,
         metadata_file=meta,
         iidfile=iid,
     )

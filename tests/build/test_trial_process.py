@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import pytest
 
+from argosy.build.graph import Layer
 from argosy.build.options import Engine
 from argosy.build.trial import Trial, process_of, run_image
 from argosy.content.memory import MemoryStore
@@ -73,11 +74,9 @@ async def test_layers_are_applied_in_order_and_nothing_is_committed() -> None:
     calls: list[str] = []
 
     class Snapshots:
-        async def apply(
-            self, parent: object, layer: Descriptor, diff_id: str, source: object
-        ) -> str:
-            calls.append(f"apply {layer.size} {diff_id[-1]}")
-            return f"{parent}+{layer.size}"
+        def apply(self, parent: object, layer: Layer) -> str:
+            calls.append(f"apply {layer.descriptor.size} {layer.diff_id[-1]}")
+            return f"{parent}+{layer.descriptor.size}"
 
         def edit(self, parent: object) -> "Snapshots":
             calls.append(f"edit {parent}")

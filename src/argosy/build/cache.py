@@ -12,11 +12,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-from argosy.build.graph import Snapshot
+from argosy.build.graph import Layer, Snapshot
 from argosy.concurrency import in_thread
 from argosy.errors import StorageError
 from argosy.model.descriptor import Descriptor
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS births (
   image TEXT PRIMARY KEY, created TEXT NOT NULL) WITHOUT ROWID;
 """
 _BUSY_SECONDS = 30.0
+GIVEN = "given"  # the form of a layer that was not packed here: of a base image, or of a cache
 
 
 @frozen(kw_only=True)
@@ -100,7 +101,7 @@ class BuildCache:
         row = await in_thread(self._one, "SELECT * FROM records WHERE key = ?", (key,))
         if row is None:
             return None
-        found = _record(row)
+        found = _record(row, await in_thread(self._given, json.loads(row[1])))
         if found.snapshot is not None and not await self._exists(found.snapshot):
             return None
         self._touched.add(key)
@@ -110,6 +111,7 @@ class BuildCache:
         """Remember what a key came to; call it after the snapshot was committed."""
         now = time.time()
         chain = json.dumps(snapshot.chain if snapshot else ())
+        await in_thread(self._keep_given, snapshot)
         await in_thread(
             self._execute,
             "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)",
@@ -168,6 +170,26 @@ class BuildCache:
         rows = await in_thread(self._all, "SELECT * FROM records ORDER BY used, key", ())
         return [_record(row) for row in rows]
 
+    def _keep_given(self, snapshot: Snapshot | None) -> None:
+        """Remember the layers that snapshots came as: they may not be unpacked here."""
+        rows = []
+        while snapshot is not None:
+            if (layer := snapshot.layer) is not None:
+                text = json.dumps(layer.descriptor.to_json())
+                rows.append((snapshot.id, GIVEN, text, layer.diff_id, time.time()))
+            snapshot = snapshot.parent
+        if rows:
+            self._execute_all("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _given(self, chain: list[str]) -> dict[str, Layer]:
+        marks = ",".join("?" * len(chain))
+        sql = (
+            "SELECT snapshot, descriptor, diff_id FROM layers"  # noqa: S608 - only question marks
+            f" WHERE form = ? AND snapshot IN ({marks})"
+        )
+        rows = self._all(sql, (GIVEN, *chain)) if chain else ()
+        return {row[0]: Layer(_descriptor(row[1]), Digest(row[2])) for row in rows}
+
     def _write_touched(self) -> None:
         now = time.time()
         rows = [(now, key) for key in self._touched]
@@ -176,10 +198,13 @@ class BuildCache:
                 self._db.executemany("UPDATE records SET used = ? WHERE key = ?", rows)
 
     def _execute(self, sql: str, values: Iterable[Any]) -> None:
+        self._execute_all(sql, [tuple(values)])
+
+    def _execute_all(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         db = self._connection()
         try:
             with self._lock, db:
-                db.execute(sql, tuple(values))
+                db.executemany(sql, rows)
         except sqlite3.Error as e:
             raise _unusable(self._path, e) from e
 
@@ -248,11 +273,11 @@ def _create(db: sqlite3.Connection, version: int) -> None:
     db.executescript(f"BEGIN IMMEDIATE; {drop} {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
 
 
-def _record(row: Any) -> Record:
+def _record(row: Any, given: Mapping[str, Layer] | None = None) -> Record:
     key, chain, description, created, used = row
     snapshot: Snapshot | None = None
-    for layer in json.loads(chain):
-        snapshot = Snapshot(layer, snapshot)
+    for name in json.loads(chain):
+        snapshot = Snapshot(name, snapshot, given.get(name) if given else None)
     return Record(
         key=Digest(key), snapshot=snapshot, description=description, created=created, used=used
     )

@@ -19,6 +19,7 @@ from argosy.build.forms import Form, LayerForm, is_already
 from argosy.build.graph import Snapshot, Snapshotter
 from argosy.build.layers.compression import Compression
 from argosy.build.lowering import Target
+from argosy.build.metadata import Metadata
 from argosy.build.ops import key_of
 from argosy.build.sources.bases import Base
 from argosy.concurrency import gather
@@ -34,7 +35,6 @@ from argosy.values import frozen
 # diffID of a tar without entries: what a step that changed nothing comes to.
 EMPTY_LAYER = Digest.of(bytes(1024))
 Layer = tuple[Descriptor, Digest]
-Describe = Callable[[Target, str], Mapping[str, str]]  # of a target and the time of its image
 
 
 @frozen(kw_only=True)
@@ -55,8 +55,7 @@ class Assembly:
     cache: BuildCache
     form: Form = field(default_factory=Form)
     native: Compression = field(default_factory=Compression)  # of the snapshotter
-    describe: Describe | None = None  # what a manifest says of where it comes from
-    describe_index: Mapping[str, str] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=Metadata)  # what is told of where it comes from
     report: Report = silent
     # What images carry of their own records (type=inline), given what they were born as.
     inline: Callable[[Target, Mapping[Digest, str]], Awaitable[Mapping[str, str]]] | None = None
@@ -81,7 +80,7 @@ class Assembly:
                 for target, chain in zip(targets, chains, strict=True)
             )
             manifests, configs = tuple(m for m, _ in made), tuple(c for _, c in made)
-            top = manifests[0] if len(made) == 1 else await self._index(manifests)
+            top = manifests[0] if len(made) == 1 else await self._index(manifests, targets[0])
         return Image(descriptor=top, manifests=manifests, configs=configs)
 
     async def packed(self, snapshot: Snapshot) -> Layer:
@@ -133,7 +132,7 @@ class Assembly:
             "config": config.to_json(),
             "layers": [self.form.layer(layer).to_json() for layer, _ in layers],
         }
-        described = dict(self.describe(target, created)) if self.describe else {}
+        described = {} if self.form.docker_types else self.metadata.for_manifest(target, created)
         if found := described | self.form.annotations.at("manifest", platform):
             manifest["annotations"] = dict(sorted(found.items()))
         body = dump(manifest)
@@ -152,7 +151,7 @@ class Assembly:
         config: dict[str, Any] = {
             **({"author": stage.author} if stage.author else {}),
             **platform.to_json(),
-            "config": dict(stage.config),
+            "config": self._run_config(target),
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": _history(stage.history, own),
         }
@@ -167,18 +166,24 @@ class Assembly:
         desc = Descriptor.of(self.form.config_type, body)
         return await put_bytes(self.images, desc, body), created
 
+    def _run_config(self, target: Target) -> dict[str, Any]:
+        config = dict(target.plan.target.config)
+        labels = self.metadata.labels(target)
+        return {**config, "Labels": labels} if labels else config
+
     async def _created(self, identity: Digest) -> str:
         if self.form.epoch is not None:
             return _time(datetime.fromtimestamp(self.form.epoch, UTC))
         return await self.cache.born(identity, _time(datetime.now(UTC)))
 
-    async def _index(self, manifests: Sequence[Descriptor]) -> Descriptor:
+    async def _index(self, manifests: Sequence[Descriptor], first: Target) -> Descriptor:
         index: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": self.form.index_type,
             "manifests": [m.to_json() for m in manifests],
         }
-        if found := dict(self.describe_index) | self.form.annotations.at("index"):
+        told = {} if self.form.docker_types else self.metadata.for_index(first)
+        if found := told | self.form.annotations.at("index"):
             index["annotations"] = dict(sorted(found.items()))
         body = dump(index)
         notes = self.form.annotations.at("index-descriptor")

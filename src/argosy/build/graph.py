@@ -10,8 +10,9 @@ from dataclasses import field
 from typing import Literal, Protocol, runtime_checkable
 
 from argosy.build.limits import Limits
+from argosy.build.origins import Origins
 from argosy.build.ssh import Agent
-from argosy.content.store import Source, Store
+from argosy.content.store import Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
@@ -75,10 +76,11 @@ class Snapshotter(Protocol):
         """The changes of `upper` over its parent as a compressed layer put in `into`; and its diffID."""
         ...
 
-    async def apply(
-        self, parent: Snapshot | None, layer: Descriptor, diff_id: Digest, source: Source
-    ) -> Snapshot:
-        """Unpack a layer on top of `parent`; its digest and its diffID are checked."""
+    def apply(self, parent: Snapshot | None, layer: Layer) -> Snapshot:
+        """State that a layer lies on top of `parent`; nothing is fetched or unpacked yet.
+
+        `edit` and `layer` do that when they must, and check digest and diffID.
+        """
         ...
 
     async def remove(self, snapshot: Snapshot) -> None:
@@ -91,7 +93,10 @@ class Holds(Protocol):
     """A Snapshotter that can tell whether a snapshot is still there (else it is taken on trust)."""
 
     async def exists(self, snapshot: Snapshot) -> bool:
-        """Whether the snapshot and everything below it are there; never wrong about a yes."""
+        """Whether the snapshot and everything below it are there, or their layers can be had.
+
+        Never wrong about what is there; where a layer is said to be, it may turn out gone.
+        """
         ...
 
 
@@ -153,7 +158,8 @@ class Work:
 
     snapshots: Snapshotter
     execute: Execute
-    images: Store  # blobs and manifests of this machine; layers are unpacked from here
+    images: Store  # blobs and manifests of this machine
+    origins: Origins = field(default_factory=Origins)  # where blobs are that are not here yet
     report: Report = silent
     log: Output = _discard  # what the step that runs prints; the solver binds it to the step
     cache_mounts: str = ""  # directory of what RUN --mount=type=cache keeps

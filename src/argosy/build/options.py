@@ -5,9 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
+from argosy.build.fetch import Fetch
 from argosy.build.graph import Execute, Shell, Snapshotter
 from argosy.build.layers.compression import Compression
 from argosy.build.limits import Conditions
+from argosy.build.metadata import Telling
 from argosy.build.origins import Origins
 from argosy.build.output_words import (
     OutputKind,
@@ -18,7 +20,7 @@ from argosy.build.output_words import (
     wish_of,
 )
 from argosy.build.ssh import Agent
-from argosy.content.store import Store
+from argosy.content.store import Source, Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform
@@ -111,6 +113,8 @@ class BuildOptions:
     cache_from: "tuple[CacheFrom, ...]" = ()
     cache_to: "tuple[CacheTo, ...]" = ()
     source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH
+    epoch_from: str = ""  # `git` or `context`: where to take that time from
+    telling: Telling = field(default_factory=Telling)  # --describe
     jobs: int = 0  # steps at once; 0 is one per processor, at least 2
 
 
@@ -142,6 +146,7 @@ class ActionsStore(Store, Protocol):
 
 
 Actions = Callable[["ActionsCache"], AbstractAsyncContextManager[ActionsStore]]
+ReadInput = Callable[[int], bytes]
 Archive = Callable[[Literal["oci", "docker"], str], AbstractAsyncContextManager[Store]]
 
 
@@ -158,6 +163,9 @@ class Ends:
     archive: Archive
     shell: Shell | None = None
     actions: Actions | None = None  # for caches of type gha
+    fetch: Fetch | None = None  # the web, for ADD and contexts
+    layout: Callable[[str], Source] | None = None  # an OCI layout directory, for --build-context
+    stdin: ReadInput | None = None  # a context of `-` is read from it
 
 
 @frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+from argosy.content.memory import MemoryStore
 from argosy.content.store import Source
 from argosy.errors import ArgosyError, NotFound
 from argosy.model.descriptor import Descriptor
@@ -16,8 +17,8 @@ class Origins:
     with `add`; nothing is fetched until somebody opens it.
     """
 
-    def __init__(self, here: Source) -> None:
-        self.here = here
+    def __init__(self, here: Source | None = None) -> None:
+        self.here: Source = here or MemoryStore()
         self._elsewhere: dict[Digest, list[Source]] = {}
 
     def add(self, blobs: Iterable[Descriptor], source: Source) -> None:
@@ -47,6 +48,11 @@ class Origins:
         source = await self._source(desc)
         async with source.open(desc, start=start) as body:
             yield body
+
+    def origin(self, desc: Descriptor) -> Source:
+        """Where a blob comes from: what a registry has itself need not be sent to it."""
+        elsewhere = self.of(desc)
+        return elsewhere[0] if elsewhere else self.here
 
     async def _source(self, desc: Descriptor) -> Source:
         elsewhere = self.of(desc)

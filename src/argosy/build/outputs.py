@@ -14,13 +14,14 @@ from argosy.build.export import Image, platform_directory, telling
 from argosy.build.graph import Snapshot, Snapshotter
 from argosy.build.layers.header import END
 from argosy.build.layers.pack import PackOptions, pack
+from argosy.build.mirroring import remove_others
 from argosy.build.options import BuildOptions, Ends, Output
 from argosy.build.owners import Owner
 from argosy.build.placement import Manner, Placement
 from argosy.build.tree import Choice, Stop, Tree
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.copy import copy
-from argosy.content.store import Pins, Store
+from argosy.content.store import Pins, Source, Store
 from argosy.errors import StorageError, UsageError
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
@@ -60,6 +61,13 @@ def check(options: BuildOptions) -> None:
     names_of([*options.tags, *(n for o in options.outputs for n in o.names)])
 
 
+def is_kept(options: BuildOptions) -> bool:
+    """Whether the result is kept in the local images: always, unless it goes elsewhere only."""
+    elsewhere = options.push or any(o.kind != "image" for o in options.outputs)
+    asked = any(o.kind == "image" or o.wish.store for o in options.outputs)
+    return options.load or not elsewhere or asked
+
+
 def wants_files(options: BuildOptions) -> bool:
     """Whether an output needs the file systems themselves, not only their layers."""
     return any(o.kind in ("local", "tar") for o in options.outputs)
@@ -70,6 +78,7 @@ class Delivery:
     """Brings one result to its outputs."""
 
     image: Image
+    made: Source  # that has the image, or knows where its parts are
     platforms: tuple[Platform, ...]
     files: Sequence[Snapshot | None]  # the platforms' file systems, if an output wants files
     ends: Ends
@@ -80,35 +89,47 @@ class Delivery:
 
     async def keep(self, names: Sequence[Reference]) -> None:
         """Name it in the local store; without a name it is only listed there."""
+        await copy(
+            self.made, self.image.descriptor.digest, self.ends.images, "", report=self.report
+        )
         for name in names:
             await self.ends.images.tag(self.image.descriptor, str(name))
-        if not names:
-            await _list(self.ends.images, self.image)
 
     async def deliver(self, output: Output, names: Sequence[Reference]) -> None:
         """Bring it to one output."""
         match output.kind:
             case "registry":
-                await self.push(names)
+                await self.push(names, by_digest=output.wish.by_digest)
             case "oci" | "docker":
                 await self._archive(output, names)
             case "local":
                 with telling(self.report, f"local {output.dest}", f"exporting to {output.dest}"):
-                    await self._local(output.dest)
+                    await self._local(output)
             case "tar":
                 with telling(self.report, f"tar {output.dest}", f"exporting to {output.dest}"):
-                    await self._tar(output.dest)
+                    await self._tar(output)
             case "image":
-                pass  # it is in the local store already
+                await self._more_names(output, names)
+            case "cacheonly":
+                pass  # the steps are remembered anyway
 
-    async def push(self, names: Sequence[Reference]) -> None:
+    async def _more_names(self, output: Output, names: Sequence[Reference]) -> None:
+        """The names by digest that `name-canonical` and `dangling-name-prefix` ask for."""
+        prefix = output.wish.dangling_prefix
+        heads = [n.locator for n in names if output.wish.canonical]
+        for head in heads or ([prefix] if prefix and not names else []):
+            named = f"{head}@{self.image.descriptor.digest}"
+            await self.ends.images.tag(self.image.descriptor, named)
+
+    async def push(self, names: Sequence[Reference], *, by_digest: bool = False) -> None:
         """Copy it to the registries of its names; a tag is set when everything is there."""
         for name in names:
             if name in self.pushed:
                 continue
             with telling(self.report, f"push {name}", f"pushing {name}"):
                 digest, there = self.image.descriptor.digest, self.ends.repository(name)
-                await copy(self.ends.images, digest, there, name.tag, report=self.report)
+                tag = "" if by_digest else name.tag
+                await copy(self.made, digest, there, tag, report=self.report)
             self.pushed.add(name)
 
     async def _archive(self, output: Output, names: Sequence[Reference]) -> None:
@@ -117,36 +138,41 @@ class Delivery:
             async with self.ends.archive(
                 "docker" if kind == "docker" else "oci", output.dest
             ) as store:
-                await copy(
-                    self.ends.images, self.image.descriptor.digest, store, "", report=self.report
-                )
+                await copy(self.made, self.image.descriptor.digest, store, "", report=self.report)
                 for name in names:
                     await store.tag(self.image.descriptor, str(name))
                 if not names:
                     await _list(store, self.image)
 
-    async def _local(self, dest: str) -> None:
-        owner = Owner(os.getuid(), os.getgid())
-        for platform, snapshot in zip(self.platforms, self.files, strict=True):
-            top = (
-                dest
-                if len(self.platforms) == 1
-                else os.path.join(dest, platform_directory(platform))
-            )
+    async def _local(self, output: Output) -> None:
+        tops = self._directories(output)
+        for (top, _), snapshot in zip(tops, self.files, strict=True):
             await in_thread(_directory, top)
             async with self.snapshots.edit(snapshot) as view:
-                stop = Stop()
-                placement = Placement(top, "/", Manner(owner=owner, devices=False), stop=stop)
-                tree, all_of_it = Tree(view.root, what="the result"), Choice(pattern=".")
-                await in_thread_to_end(partial(placement.place, tree, all_of_it), stop.set)
+                await self._place(view.root, top, output)
 
-    async def _tar(self, dest: str) -> None:
-        async with _Written(dest) as file:
-            for platform, snapshot in zip(self.platforms, self.files, strict=True):
-                several = len(self.platforms) > 1
-                under = f"{platform_directory(platform)}/".encode() if several else b""
+    async def _place(self, root: str, top: str, output: Output) -> None:
+        owner, stop = Owner(os.getuid(), os.getgid()), Stop()
+        if output.wish.mode == "delete":
+            await in_thread(remove_others, root, top)
+        placement = Placement(top, "/", Manner(owner=owner, devices=False), stop=stop)
+        tree, all_of_it = Tree(root, what="the result"), Choice(pattern=".")
+        await in_thread_to_end(partial(placement.place, tree, all_of_it), stop.set)
+
+    async def _tar(self, output: Output) -> None:
+        tops = self._directories(output)
+        async with _Written(output.dest) as file:
+            for (_, under), snapshot in zip(tops, self.files, strict=True):
                 async with self.snapshots.edit(snapshot) as view:
-                    await file.pack(view.root, PackOptions(epoch=self.epoch, under=under))
+                    inside = f"{under}/".encode() if under else b""
+                    await file.pack(view.root, PackOptions(epoch=self.epoch, under=inside))
+
+    def _directories(self, output: Output) -> list[tuple[str, str]]:
+        """For each platform where its files go, whole and below the output (platform-split)."""
+        several = len(self.platforms) > 1
+        splits = several if output.wish.splits is None else output.wish.splits
+        under = [platform_directory(p) if splits else "" for p in self.platforms]
+        return [(os.path.join(output.dest, u) if u else output.dest, u) for u in under]
 
 
 async def _list(store: Store, image: Image) -> None:

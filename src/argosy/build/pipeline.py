@@ -6,10 +6,9 @@ one only holds them together.
 """
 
 import os
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from argosy.build.graph import Holds, Snapshot, Work
 from argosy.build.layers.compression import Compression
 from argosy.build.linting import Linting
 from argosy.build.lowering import Lowering, Target
+from argosy.build.metadata import Metadata
 from argosy.build.ops import Image
 from argosy.build.options import (
     Archive,
@@ -42,13 +42,17 @@ from argosy.build.outputs import Delivery, check, is_kept, names_of, write_notes
 from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.snapshot.supply import Supply
 from argosy.build.solver import Solution, Solver, inputs_first
+from argosy.build.sources.added import Additions
 from argosy.build.sources.bases import Base, BaseImages
-from argosy.build.sources.local import local_directory, open_context, read_dockerfile, save_digests
+from argosy.build.sources.contexts import Contexts
+from argosy.build.sources.local import save_digests
+from argosy.build.sources.outside import Outside
 from argosy.build.staging import Staging
+from argosy.build.times import epoch_of, metadata_of, with_time
 from argosy.build.tree import Tree
-from argosy.build.variants import form_of, forms_of, layer_epoch, output_epoch, outputs_of
+from argosy.build.variants import form_of, forms_of, layer_epoch, outputs_of
 from argosy.concurrency import in_thread
-from argosy.errors import ArgosyError, ConfigError, UsageError
+from argosy.errors import ArgosyError, ConfigError
 from argosy.model.platform import Platform
 from argosy.observe import Event, Report, silent
 from argosy.settings import Settings
@@ -76,6 +80,8 @@ async def build(
     state = os.path.join(settings.home, "build")
     async with AsyncExitStack() as stack:
         context, text, file, shown = await in_thread(opened, options, state)
+        options = await in_thread(with_time, options, context)
+        metadata = await in_thread(metadata_of, options, context, report)
         trees = await stack.enter_async_context(contexts(options, context, file, state))
         dockerfile = parse(text, shown)
         engine = engine or await _engine(options, ends, state, report, stack)
@@ -89,15 +95,26 @@ async def build(
             origins=engine.origins,
             report=report,
             cache_mounts=os.path.join(state, "mounts"),
-            secrets={s.id: partial(_secret, s) for s in options.secrets},
-            agents={a.id: a for a in options.agents},
+            secrets=outside.secrets,
+            agents=outside.agents,
             shell=ends.shell if options.debug_shell else None,
         )
         records = await stack.enter_async_context(cache)
         remote = await _remote_caches(options, work, ends, records, stack)
         staging = Staging(ends.images, engine.origins)
-        this = _Build(options, settings, ends, work, records, Linting(report), staging, remote)
+        shape = _Shape(staging, engine.compression, metadata)
+        linting = Linting(report)
+        this = _Build(options, settings, ends, work, records, linting, shape, remote, outside)
         return await this.run(dockerfile, trees)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Where images are put together, and how the engine writes layers by itself."""
+
+    staging: Staging
+    native: Compression
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +127,7 @@ class _Build:
     work: Work
     cache: BuildCache
     linting: Linting
-    staging: Staging
+    shape: _Shape
     remote: "RemoteCaches | None" = None
 
     async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
@@ -216,11 +233,12 @@ class _Build:
 
     def _assembly(self, form: Form | None = None) -> Assembly:
         return Assembly(
-            images=self.staging,
+            images=self.shape.staging,
             snapshots=self.work.snapshots,
             cache=self.cache,
             form=form or form_of(self.options, epoch_of(self.options)),
-            native=self.native,
+            native=self.shape.native,
+            metadata=self.shape.metadata,
             report=self.work.report,
         )
 
@@ -233,6 +251,7 @@ class _Build:
         image = next(iter(images.values()))
         delivery = Delivery(
             image=image,
+            made=self.shape.staging,
             platforms=tuple(t.plan.platform for t in targets),
             files=tops,
             ends=self.ends,
@@ -241,7 +260,7 @@ class _Build:
             epoch=layer_epoch(self.options, epoch_of(self.options)),
         )
         everywhere = names_of([*self.options.tags, *self._more_names()])
-        if any(o.kind != "cacheonly" for o in self.options.outputs) or not self.options.outputs:
+        if is_kept(self.options):
             await delivery.keep(everywhere)
         for output in outputs_of(self.options):
             form = form_of(self.options, epoch_of(self.options), output)
@@ -283,34 +302,15 @@ async def _trusting(_snapshot: Snapshot) -> bool:
     return True
 
 
-def opened(options: BuildOptions, state: str) -> tuple[str, bytes, str, str]:
-    """The context's directory, the Dockerfile's bytes, where it is, and how it is called."""
-    os.makedirs(state, exist_ok=True)
-    if options.dockerfile_text is not None:
-        # `argosy build -`: the Dockerfile comes from standard input, and there is no context.
-        context = "" if options.context == "-" else options.context
-        return context, options.dockerfile_text, "-", "Dockerfile"
-    context = local_directory(options.context)
-    text, file = read_dockerfile(context, options.dockerfile)
-    return context, text, file, os.path.relpath(file)
-
-
-@asynccontextmanager
-async def contexts(
-    options: BuildOptions, context: str, file: str, state: str
-) -> AsyncIterator[dict[str, Tree]]:
-    """The main context as ``, and those of --build-context that are directories."""
-    nothing = "" if context else await in_thread(tempfile.mkdtemp, prefix="argosy-context-")
-    try:
-        beside = "" if file == "-" else file
-        trees = {"": await in_thread(open_context, context or nothing, beside, state)}
-        for name, where in options.build_contexts.items():
-            if not where.startswith(("docker-image://", "docker://")):
-                trees[name] = await in_thread(open_context, where, "", state)
-        yield trees
-    finally:
-        if nothing:
-            await in_thread(os.rmdir, nothing)
+def outside_of(options: BuildOptions, ends: Ends, state: str, report: Report = silent) -> Outside:
+    """The way to what a build reads from elsewhere than local directories."""
+    return Outside(
+        state=state,
+        fetch=ends.fetch,
+        report=report,
+        secrets={s.id: partial(_secret, s) for s in options.secrets},
+        agents={a.id: a for a in options.agents},
+    )
 
 
 async def _engine(
@@ -320,7 +320,13 @@ async def _engine(
     form = form_of(options, epoch_of(options)).layers
     origins = Origins(ends.images)
     supply = Supply(source=origins, keep=ends.images, report=report)
-    snapshots = await in_thread(OverlaySnapshotter, place, compression=form.compression, epoch=form.epoch, supply=supply)
+    snapshots = await in_thread(
+        OverlaySnapshotter,
+        place,
+        compression=form.compression,
+        epoch=form.epoch,
+        supply=supply,
+    )
     execute = await in_thread(OCIRuntime, os.path.join(state, "runtime"))
     return Engine(
         snapshots=await stack.enter_async_context(snapshots),
@@ -328,21 +334,6 @@ async def _engine(
         compression=form.compression,
         origins=origins,
     )
-
-
-def epoch_of(options: BuildOptions) -> int | None:
-    """The time that a reproducible build asks for: SOURCE_DATE_EPOCH, as option or build argument."""
-    if options.source_date_epoch is not None:
-        return options.source_date_epoch
-    if (wanted := output_epoch(options.outputs)) is not None:
-        return wanted
-    given = options.build_args.get("SOURCE_DATE_EPOCH", "")
-    if given and not given.isdecimal():
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH={given!r} is not a time",
-            remedy="it must be whole seconds since 1970",
-        )
-    return int(given) if given else None
 
 
 def _secret(secret: Secret) -> bytes:

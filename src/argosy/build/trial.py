@@ -11,9 +11,10 @@ from dataclasses import field
 from typing import Any, Literal
 
 from argosy.build.execute.runtime import OCIRuntime
-from argosy.build.graph import Output, Process, Snapshot
+from argosy.build.graph import Layer, Output, Process, Snapshot
 from argosy.build.options import Engine
 from argosy.build.snapshot.overlay import OverlaySnapshotter
+from argosy.build.snapshot.supply import Supply
 from argosy.content.graph import manifest
 from argosy.content.select import pick
 from argosy.content.store import Source
@@ -24,7 +25,7 @@ from argosy.model.config import ImageConfig, parse_config
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import Manifest
 from argosy.model.platform import Platform
-from argosy.observe import Event, Report, silent
+from argosy.observe import Report, silent
 from argosy.settings import Settings
 from argosy.values import frozen
 
@@ -63,12 +64,10 @@ async def run_image(
     view, config = await _image(source, desc)
     process = process_of(config, trial)
     async with AsyncExitStack() as stack:
-        engine = engine or await _engine(settings, stack)
+        engine = engine or await _engine(settings, Supply(source=source, report=report), stack)
         top: Snapshot | None = None
         for layer, diff_id in zip(view.layers, config.diff_ids, strict=True):
-            report(Event("started", layer.digest, layer.media_type, 0, layer.size))
-            top = await engine.snapshots.apply(top, layer, diff_id, source)
-            report(Event("done", layer.digest, layer.media_type, layer.size, layer.size))
+            top = engine.snapshots.apply(top, Layer(layer, diff_id))
         async with engine.snapshots.edit(top) as workspace:
             return await engine.execute(process, workspace.root, output)
 
@@ -117,11 +116,11 @@ async def _image(source: Source, desc: Descriptor) -> tuple[Manifest, ImageConfi
     return view, config
 
 
-async def _engine(settings: Settings, stack: AsyncExitStack) -> Engine:
+async def _engine(settings: Settings, supply: Supply, stack: AsyncExitStack) -> Engine:
     state = os.path.join(settings.home, "build")
     return Engine(
         snapshots=await stack.enter_async_context(
-            OverlaySnapshotter(os.path.join(state, "snapshots"))
+            OverlaySnapshotter(os.path.join(state, "snapshots"), supply=supply)
         ),
         execute=await stack.enter_async_context(OCIRuntime(os.path.join(state, "runtime"))),
     )

@@ -81,6 +81,18 @@ class SelfChecking(Protocol):
 
 
 @runtime_checkable
+class Adopts(Protocol):
+    """A Store on this machine that can take over a file instead of reading it."""
+
+    async def adopt(self, desc: Descriptor, path: str) -> bool:
+        """Keep a file, whose bytes the caller has just hashed, as `desc`; False: put it as usual.
+
+        The file is the store's then: it may be gone from `path`.
+        """
+        ...
+
+
+@runtime_checkable
 class ResolvesHere(Protocol):
     """A Store whose `resolve` may be answered by a mirror, and that can do without."""
 

@@ -11,10 +11,13 @@ import textwrap
 
 import pytest
 
+from argosy.build.graph import Layer
 from argosy.build.snapshot import place as place_module
 from argosy.build.snapshot.overlay import OverlaySnapshotter
+from argosy.build.snapshot.supply import Supply
 from argosy.build.trees import remove_tree
 from argosy.content.memory import MemoryStore
+from argosy.content.store import Store
 from argosy.errors import BuildError, ContentError, DigestMismatch, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -33,6 +36,16 @@ def top(tmp_path):
 async def snapshots(top):
     async with OverlaySnapshotter(top) as snapshotter:
         yield snapshotter
+
+
+def lazy(path: str, store: Store, keep: Store | None = None) -> OverlaySnapshotter:
+    """A snapshotter whose layers come from a store."""
+    return OverlaySnapshotter(path, supply=Supply(source=store, keep=keep))
+
+
+def kept(top: str) -> list[str]:
+    """The snapshots below a directory."""
+    return sorted(n for n in os.listdir(top) if os.path.isdir(os.path.join(top, n, "fs")))
 
 
 def put(root: str, files: dict[str, str | None]) -> None:
@@ -84,7 +97,7 @@ async def test_what_is_not_committed_is_gone(snapshots, top):
         left = workspace.root
     assert not os.path.exists(left)
     assert await content(snapshots, one) == {"a": "1"}
-    assert sorted(os.listdir(top)) == sorted([one.id, "boot", "work"])
+    assert kept(top) == [one.id]
 
 
 async def test_two_workspaces_on_one_parent_do_not_see_each_other(snapshots):
@@ -106,10 +119,10 @@ async def test_layers_of_a_chain_rebuild_it_elsewhere(snapshots, tmp_path):
         two = await snapshots.commit(workspace)
     store = MemoryStore()
     layers = [await snapshots.layer(s, store) for s in (one, two)]
-    async with OverlaySnapshotter(str(tmp_path / "other")) as other:
+    async with lazy(str(tmp_path / "other"), store) as other:
         rebuilt = None
         for desc, diff_id in layers:
-            rebuilt = await other.apply(rebuilt, desc, diff_id, store)
+            rebuilt = other.apply(rebuilt, Layer(desc, diff_id))
         assert await content(other, rebuilt) == {"a": "1", "d/new": "2"}
         again = [await other.layer(s, store) for s in (rebuilt.parent, rebuilt)]
         async with other.edit(rebuilt) as view:
@@ -156,26 +169,31 @@ class Counting(MemoryStore):
 
 async def test_a_layer_is_unpacked_once_however_many_ask(snapshots, top):
     store = Counting()
-    desc, diff_id = await snapshots.layer(await step(snapshots, None, {"a": "1"}), store)
-    found = await asyncio.gather(*(snapshots.apply(None, desc, diff_id, store) for _ in range(5)))
-    async with OverlaySnapshotter(top) as other:
-        found.append(await other.apply(None, desc, diff_id, store))
+    layer = Layer(*await snapshots.layer(await step(snapshots, None, {"a": "1"}), store))
+    async with lazy(top, store) as one:
+        found = [one.apply(None, layer) for _ in range(5)]
+        assert store.opened == 0
+        await asyncio.gather(*(content(one, s) for s in found))
+    async with lazy(top, store) as other:
+        found.append(other.apply(None, layer))
+        assert await content(other, found[-1]) == {"a": "1"}
     assert store.opened == 1
     assert len({s.id for s in found}) == 1
-    other_parent = await snapshots.apply(found[0], desc, diff_id, store)
-    assert other_parent.id != found[0].id
+    assert snapshots.apply(found[0], layer).id != found[0].id
 
 
-async def test_a_damaged_layer_leaves_nothing(snapshots, top):
+async def test_a_damaged_layer_leaves_nothing(top):
     store = MemoryStore()
     body = b"\x1f\x8b\x08nonsense" * 500
     desc = Descriptor.of("application/vnd.oci.image.layer.v1.tar+gzip", body)
     store._blobs[desc.digest] = body
-    with pytest.raises(ContentError):
-        await snapshots.apply(None, desc, Digest.of(b""), store)
-    assert sorted(os.listdir(top)) == ["boot", "work"]
-    (session,) = sessions(top)
-    assert os.listdir(os.path.join(top, "work", session)) == ["lock"]
+    kept = MemoryStore()
+    async with lazy(top, store, kept) as snapshots:
+        with pytest.raises(ContentError):
+            await content(snapshots, snapshots.apply(None, Layer(desc, Digest.of(b""))))
+        assert kept(top) == []
+        (session,) = sessions(top)
+        assert os.listdir(os.path.join(top, "work", session)) == ["lock"]
 
 
 async def test_a_snapshot_that_was_removed_is_not_found(snapshots):
@@ -324,13 +342,15 @@ def test_a_tree_too_deep_for_recursion_is_removed(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_layer_that_is_not_its_diff_id_is_refused_and_leaves_nothing(snapshots, tmp_path):
+async def test_a_layer_that_is_not_its_diff_id_is_refused_and_leaves_nothing(top, tmp_path):
     store = MemoryStore()
     async with OverlaySnapshotter(str(tmp_path / "other")) as other:
         honest = await other.layer(await step(other, None, {"a": "good"}), store)
         evil = await other.layer(await step(other, None, {"a": "evil"}), store)
-    for _ in range(2):  # not even once it was taken for what it is
-        with pytest.raises(DigestMismatch, match="uncompressed"):
-            await snapshots.apply(None, evil[0], honest[1], store)
-        assert await content(snapshots, await snapshots.apply(None, *evil, store)) == {"a": "evil"}
-    assert await content(snapshots, await snapshots.apply(None, *honest, store)) == {"a": "good"}
+    async with lazy(top, store) as snapshots:
+        for _ in range(2):  # not even once it was taken for what it is
+            with pytest.raises(DigestMismatch, match="uncompressed"):
+                await content(snapshots, snapshots.apply(None, Layer(evil[0], honest[1])))
+            one = snapshots.apply(None, Layer(*evil))
+            assert await content(snapshots, one) == {"a": "evil"}
+        assert await content(snapshots, snapshots.apply(None, Layer(*honest))) == {"a": "good"}

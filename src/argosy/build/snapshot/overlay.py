@@ -4,6 +4,10 @@ Editing mounts the parent chain with a fresh upper directory; committing renames
 that directory to its id, so a snapshot is there whole or not at all. A layer is the
 tar of one directory: nothing is compared. Several processes may share one root.
 
+A snapshot that was only stated (`apply`) is unpacked when it is edited or stood upon:
+the layers of a chain all at once, each in a directory of its own, completed from the
+bottom up by what they leave to those below.
+
 Durability: nothing is flushed while building. `settle` (and `close`) flush once and
 mark the new snapshots; those without the mark are forgotten after a restart of the
 machine. So a cache record may name a snapshot that is gone (`exists`), but never one
@@ -17,41 +21,54 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Self
 
-from argosy.build.graph import Snapshot, Workspace
+from argosy.build.graph import Layer, Snapshot, Workspace
 from argosy.build.layers.blob import LayerOptions, read_layer, write_layer
 from argosy.build.layers.compression import Compression
+from argosy.build.layers.leftovers import complete
 from argosy.build.layers.pack import PackOptions
 from argosy.build.layers.unpack import UnpackOptions
 from argosy.build.sessions import storage_errors
 from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_system, unmount
 from argosy.build.snapshot.place import MERGED, Place, write
+from argosy.build.snapshot.supply import Supply
 from argosy.build.trees import remove_tree
-from argosy.concurrency import in_thread, in_thread_to_end
-from argosy.content.store import Source, Store
+from argosy.concurrency import gather, in_thread, in_thread_to_end
+from argosy.content.store import Store
 from argosy.errors import BuildError, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+
+_AT_ONCE = 3  # layers; each holds a worker thread, and those that feed it need some too
 
 
 class OverlaySnapshotter:
     """Snapshots below one directory; see `graph.Snapshotter`. Use it as `async with`.
 
-    `compression` and `epoch` (SOURCE_DATE_EPOCH) say how `layer` writes layers.
+    `compression` and `epoch` (SOURCE_DATE_EPOCH) say how `layer` writes layers;
+    `supply` has the blobs of those that are not unpacked yet.
     """
 
     def __init__(
-        self, root: str, *, compression: Compression | None = None, epoch: int | None = None
+        self,
+        root: str,
+        *,
+        compression: Compression | None = None,
+        epoch: int | None = None,
+        supply: Supply | None = None,
     ) -> None:
         self.root = os.path.abspath(root)
         self._compression = compression or Compression()
         self._epoch = epoch
         self._place: Place | None = None
+        self._supply = supply
         self._opening = asyncio.Lock()
-        self._applying: dict[str, asyncio.Lock] = {}
+        self._stated: dict[str, Layer] = {}  # by snapshot; what this process says comes first
+        self._unpacking: dict[str, asyncio.Lock] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._fresh: list[str] = []  # ids committed but not marked durable yet
 
     async def __aenter__(self) -> Self:
@@ -67,6 +84,7 @@ class OverlaySnapshotter:
         """A workspace on top of `parent`, mounted for as long as the block lasts."""
         workspace = _Workspace(await self._opened(), parent)
         try:
+            await self._unpacked(parent)
             await in_thread_to_end(workspace.open)
             yield workspace
         finally:
@@ -91,14 +109,10 @@ class OverlaySnapshotter:
         )
         return await write_layer(await self._there(upper), into, options)
 
-    async def apply(
-        self, parent: Snapshot | None, layer: Descriptor, diff_id: Digest, source: Source
-    ) -> Snapshot:
-        """Unpack a layer on top of `parent`; once, whoever asks: its id follows from the two."""
-        snapshot = Snapshot(chain_id(parent, diff_id), parent)
-        async with self._applying.setdefault(snapshot.id, asyncio.Lock()):
-            if not await self.exists(snapshot):
-                await self._unpack(snapshot, layer, diff_id, source)
+    def apply(self, parent: Snapshot | None, layer: Layer) -> Snapshot:
+        """State a layer on top of `parent`: its id follows from the two. Nothing is fetched yet."""
+        snapshot = Snapshot(chain_id(parent, layer.diff_id), parent, layer)
+        self._stated[snapshot.id] = layer
         return snapshot
 
     async def remove(self, snapshot: Snapshot) -> None:
@@ -109,9 +123,14 @@ class OverlaySnapshotter:
     # More
 
     async def exists(self, snapshot: Snapshot) -> bool:
-        """Whether it, and everything below it, is here."""
-        await self._opened()
-        return await in_thread(lambda: all(map(os.path.isdir, self._folders(snapshot))))
+        """Whether it, and everything below it, is here or can be had."""
+        for missing in await self._missing(snapshot):
+            layer = self._layer_of(missing)
+            if layer is None or self._supply is None:
+                return False
+            if not await self._supply.exists(layer.descriptor):
+                return False
+        return True
 
     async def settle(self) -> None:
         """Make what was committed survive a power cut; may run while other work goes on."""
@@ -134,31 +153,77 @@ class OverlaySnapshotter:
 
     def _folders(self, snapshot: Snapshot | None) -> list[str]:
         """The layer directories of a chain, the top one first."""
-        ids = snapshot.chain[::-1] if snapshot else ()
-        return [os.path.join(self.root, i, "fs") for i in ids]
+        return [self._folder(i) for i in _stack(snapshot)]
+
+    def _folder(self, name: str) -> str:
+        return os.path.join(self.root, name, "fs")
 
     async def _there(self, snapshot: Snapshot) -> str:
-        if not await self.exists(snapshot):
+        await self._unpacked(snapshot)
+        return self._folders(snapshot)[0]
+
+    # Unpacking what was only stated
+
+    async def _missing(self, snapshot: Snapshot | None) -> list[Snapshot]:
+        """What of a chain is not unpacked, from the bottom, each layer directory once."""
+        await self._opened()
+        chain: dict[str, Snapshot] = {}
+        while snapshot is not None:
+            chain[snapshot.id], snapshot = snapshot, snapshot.parent
+
+        def absent() -> list[Snapshot]:
+            return [s for i, s in chain.items() if not os.path.isdir(self._folder(i))]
+
+        return (await in_thread(absent))[::-1]
+
+    def _layer_of(self, snapshot: Snapshot) -> Layer | None:
+        return self._stated.get(snapshot.id) or snapshot.layer
+
+    async def _unpacked(self, snapshot: Snapshot | None) -> None:
+        """Let all of a chain be unpacked; NotFound if some of it is gone."""
+        missing = await self._missing(snapshot)
+        if not missing:
+            return
+        below: dict[str, asyncio.Event] = {}
+        jobs = []
+        for one in missing:
+            jobs.append(self._unpacked_one(one, dict(below)))
+            below[one.id] = asyncio.Event()
+        await gather(self._told(below[one.id], job) for one, job in zip(missing, jobs, strict=True))
+
+    @staticmethod
+    async def _told(done: asyncio.Event, job: Coroutine[None, None, None]) -> None:
+        await job
+        done.set()
+
+    async def _unpacked_one(self, snapshot: Snapshot, below: dict[str, asyncio.Event]) -> None:
+        """Unpack one layer beside others; it is kept when all `below` it are."""
+        layer = self._layer_of(snapshot)
+        if layer is None or self._supply is None:
             raise NotFound(
                 f"snapshot {snapshot.id} is gone",
                 why="it, or one below it, was removed",
                 remedy="build again",
             )
-        return self._folders(snapshot)[0]
-
-    async def _unpack(
-        self, snapshot: Snapshot, layer: Descriptor, diff_id: Digest, source: Source
-    ) -> None:
-        workspace = _Workspace(await self._opened(), snapshot.parent)
-        lowers = tuple(self._folders(snapshot.parent))
-        try:
-            await in_thread_to_end(workspace.prepare)
-            options = UnpackOptions(overlay=True, lowers=lowers, diff_id=diff_id)
-            await read_layer(layer, source, workspace.upper, options)
-            await in_thread_to_end(lambda: workspace.keep(snapshot.id))
-            self._fresh.append(snapshot.id)
-        finally:
-            await in_thread_to_end(workspace.close)
+        async with self._unpacking.setdefault(snapshot.id, asyncio.Lock()):
+            if await in_thread(os.path.isdir, self._folder(snapshot.id)):
+                return
+            workspace = _Workspace(await self._opened(), None)
+            try:
+                await in_thread_to_end(workspace.prepare)
+                options = UnpackOptions(overlay=True, lowers=None, diff_id=layer.diff_id)
+                async with self._slots:
+                    done = await read_layer(
+                        layer.descriptor, self._supply, workspace.upper, options
+                    )
+                for event in below.values():
+                    await event.wait()
+                lowers = self._folders(snapshot.parent)
+                await in_thread_to_end(lambda: complete(workspace.upper, done.left, lowers))
+                await in_thread_to_end(lambda: workspace.keep(snapshot.id))
+                self._fresh.append(snapshot.id)
+            finally:
+                await in_thread_to_end(workspace.close)
 
     def _settle(self, fresh: list[str]) -> None:
         with storage_errors(f"write back {self.root}"):
@@ -219,7 +284,7 @@ class _Workspace:
         mount_overlay(
             Overlay(
                 top=self._place.root,
-                lowers=tuple(f"{i}/fs" for i in self._parent.chain[::-1]),
+                lowers=tuple(f"{i}/fs" for i in _stack(self._parent)),
                 upper=f"{below}/fs",
                 work=f"{below}/work",
                 target=f"{below}/{MERGED}",
@@ -264,6 +329,15 @@ def _remove(place: Place, name: str) -> None:
         except FileNotFoundError:
             return
         shutil.rmtree(away)
+
+
+def _stack(snapshot: Snapshot | None) -> tuple[str, ...]:
+    """The layer directories of a chain, the top one first, each once.
+
+    One that stands in a chain twice (two equal COPY --link) counts where it is on top:
+    there it hides itself further below, and overlayfs takes no directory twice.
+    """
+    return tuple(dict.fromkeys(snapshot.chain[::-1])) if snapshot else ()
 
 
 def chain_id(parent: Snapshot | None, diff_id: Digest) -> str:

@@ -76,9 +76,7 @@ class BaseImages:
         found = await _picked(source, await source.resolve(reference.name), wanted.platform)
         body = await read(source, found)
         base = await _base(reference, replace(found, data=body), source, wanted.platform)
-        await self.cache.keep_pin(
-            str(reference), str(wanted.platform), replace(found, data=body)
-        )
+        await self.cache.keep_pin(str(reference), str(wanted.platform), replace(found, data=body))
         await self.cache.keep_pin(found.digest, "config", base.config_blob)
         return base
 
