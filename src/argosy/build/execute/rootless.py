@@ -6,12 +6,19 @@ Source: OCI runtime-spec config-linux.md; user_namespaces(7), sysfs(5), mount_na
 from typing import Any
 
 from argosy.build.mapping import mapped
+from argosy.errors import RuntimeUnavailable
 
 _TTY = 5  # the group of terminals
 
 
 def unprivileged(config: dict[str, Any]) -> dict[str, Any]:
     """The same config for a runtime without root: what is missing are limits and device rules."""
+    if asked := {"memory", "cpu"} & set(config["linux"].get("resources") or ()):
+        raise RuntimeUnavailable(
+            f"cannot limit {' and '.join(sorted(asked))} of a step without root",
+            why="a user has no cgroup of his own to set limits in",
+            remedy="leave --resource out, or run as root (sudo)",
+        )
     linux = {k: v for k, v in config["linux"].items() if k not in ("resources", "cgroupsPath")}
     network = any(item["type"] == "network" for item in linux["namespaces"])
     mounts = [
