@@ -80,7 +80,8 @@ class Assembly:
                 for target, chain in zip(targets, chains, strict=True)
             )
             manifests, configs = tuple(m for m, _ in made), tuple(c for _, c in made)
-            top = manifests[0] if len(made) == 1 else await self._index(manifests, targets[0])
+            single = len(made) == 1 and not self.form.always_index
+            top = manifests[0] if single else await self._index(manifests, targets[0])
         return Image(descriptor=top, manifests=manifests, configs=configs)
 
     async def packed(self, snapshot: Snapshot) -> Layer:

@@ -48,6 +48,7 @@ class Form:
     recompresses_bases: bool = False  # force-compression
     docker_types: bool = False  # oci-mediatypes=false
     annotations: Annotations = field(default_factory=Annotations)
+    always_index: bool = False  # BUILDKIT_MULTI_PLATFORM: for a single platform too
 
     @property
     def manifest_type(self) -> str:

@@ -19,6 +19,7 @@ from argosy.build.options import BuildOptions, Ends, Output
 from argosy.build.owners import Owner
 from argosy.build.placement import Manner, Placement
 from argosy.build.tree import Choice, Stop, Tree
+from argosy.build.variants import check_together
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.copy import copy
 from argosy.content.store import Pins, Source, Store
@@ -46,6 +47,7 @@ def names_of(tags: Sequence[str]) -> tuple[Reference, ...]:
 
 def check(options: BuildOptions) -> None:
     """UsageError for outputs that cannot come to anything; asked before anything is built."""
+    check_together(options)
     pushes = options.push or any(o.kind == "registry" for o in options.outputs)
     named = options.tags or any(o.names for o in options.outputs)
     if pushes and not named:

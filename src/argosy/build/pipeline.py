@@ -44,8 +44,8 @@ from argosy.build.snapshot.supply import Supply
 from argosy.build.solver import Solution, Solver, inputs_first
 from argosy.build.sources.added import Additions
 from argosy.build.sources.bases import Base, BaseImages
-from argosy.build.sources.contexts import Contexts
 from argosy.build.sources.local import save_digests
+from argosy.build.sources.contexts import Contexts
 from argosy.build.sources.outside import Outside
 from argosy.build.staging import Staging
 from argosy.build.times import epoch_of, metadata_of, with_time
@@ -79,11 +79,13 @@ async def build(
     check(options)
     state = os.path.join(settings.home, "build")
     async with AsyncExitStack() as stack:
-        context, text, file, shown = await in_thread(opened, options, state)
-        options = await in_thread(with_time, options, context)
-        metadata = await in_thread(metadata_of, options, context, report)
-        trees = await stack.enter_async_context(contexts(options, context, file, state))
-        dockerfile = parse(text, shown)
+        outside = outside_of(options, ends, state, report)
+        contexts = await stack.enter_async_context(Contexts(options, outside, ends.stdin))
+        main = await contexts.main()
+        options = await in_thread(with_time, options, main.directory)
+        metadata = await in_thread(metadata_of, options, main.directory, report)
+        dockerfile = parse(main.text, main.shown)
+        trees = {"": main.tree, **await contexts.named()}
         engine = engine or await _engine(options, ends, state, report, stack)
         snapshots = engine.snapshots
         exists = snapshots.exists if isinstance(snapshots, Holds) else _trusting
@@ -104,7 +106,7 @@ async def build(
         staging = Staging(ends.images, engine.origins)
         shape = _Shape(staging, engine.compression, metadata)
         linting = Linting(report)
-        this = _Build(options, settings, ends, work, records, linting, shape, remote, outside)
+        this = _Build(options, settings, ends, work, records, linting, shape, outside, remote)
         return await this.run(dockerfile, trees)
 
 
@@ -128,6 +130,7 @@ class _Build:
     cache: BuildCache
     linting: Linting
     shape: _Shape
+    outside: Outside
     remote: "RemoteCaches | None" = None
 
     async def run(self, dockerfile: Dockerfile, trees: Mapping[str, Tree]) -> BuildResult:
@@ -167,13 +170,23 @@ class _Build:
     ) -> tuple[Target, ...]:
         platforms = tuple(dict.fromkeys(self.options.platforms)) or (Platform.host(),)
         resolver = BaseImages(
-            self.ends.images, self.ends.repository, self.cache, pull=self.options.pull
+            self.ends.images,
+            self.ends.repository,
+            self.cache,
+            pull=self.options.pull,
+            layout=self.ends.layout,
         )
+        additions = Additions(self.outside)
         targets = []
         for platform in platforms:
             bases, plan = await self._planned(dockerfile, platform, resolver, trees[""])
             lowering = Lowering(
-                plan, bases, trees, conditions=self.options.conditions, several=len(platforms) > 1
+                plan,
+                bases,
+                trees,
+                added=await additions.resolve_all(plan),
+                conditions=self.options.conditions,
+                several=len(platforms) > 1,
             )
             targets.append(lowering.target())
         self._warn(targets[0].plan)

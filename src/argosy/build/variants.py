@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from argosy.build.annotations import Annotations
+from argosy.build.dockerfile.source import Fault
+from argosy.build.dockerfile.words import boolean
 from argosy.build.forms import Form, LayerForm
 from argosy.build.layers.compression import Compression
 from argosy.build.options import BuildOptions, Output
@@ -48,7 +50,16 @@ def form_of(options: BuildOptions, epoch: int | None, output: Output | None = No
         recompresses_bases=wish.recompresses_bases,
         docker_types=wish.docker_types,
         annotations=Annotations.parse(options.annotations) + wish.annotations,
+        always_index=_always_index(options),
     )
+
+
+def _always_index(options: BuildOptions) -> bool:
+    given = options.build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+    try:
+        return bool(given) and boolean("BUILDKIT_MULTI_PLATFORM", given)
+    except Fault as e:
+        raise UsageError(f"build argument {e.summary}") from e
 
 
 def forms_of(options: BuildOptions, epoch: int | None) -> tuple[Form, ...]:

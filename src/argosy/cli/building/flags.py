@@ -142,7 +142,7 @@ def _results(parser: Parser) -> None:
         metavar="type=TYPE,dest=PATH",
         action="append",
         default=[],
-        help="also write it: type oci, docker, local, tar, registry or image; repeatable",
+        help="also write it: type oci, docker, local, tar, registry, image or cacheonly; repeatable",
     )
     group.add_argument("--label", metavar="NAME=VALUE", action="append", default=[], help="a label")
     group.add_argument(
@@ -150,7 +150,14 @@ def _results(parser: Parser) -> None:
         metavar="[KIND:]NAME=VALUE",
         action="append",
         default=[],
-        help="an annotation; KIND is manifest or index",
+        help="an annotation; KIND is manifest, index, manifest-descriptor or index-descriptor",
+    )
+    group.add_argument(
+        "--describe",
+        metavar="base|git|labels|trace|none",
+        action="append",
+        default=[],
+        help="what the image tells of its origin (default base,git: as annotations)",
     )
     group.add_argument(
         "--metadata-file", metavar="FILE", default="", help="write what was built as JSON"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _INLINE = ("BUILDKIT_INLINE_CACHE=1", "BUILDKIT_INLINE_CACHE=true")  # buildx's older way to say it
 
+_EPOCHS = ("git", "context")  # SOURCE_DATE_EPOCH from the last commit, or the newest file
+
 
 def options_of(
     args: argparse.Namespace,
@@ -23,10 +25,12 @@ def options_of(
     stdin: Callable[[], bytes],
 ) -> "BuildOptions":
     """The build's options; UsageError says which word cannot be read."""
+    from argosy.build.metadata import Telling
     from argosy.build.pipeline import BuildOptions, Output
 
     _refuse(args)
     text = stdin() if "-" in (args.context, args.file) else None
+    arguments = build_args(args.build_arg, environ)
     return BuildOptions(
         context=args.context,
         dockerfile="-" if text is not None else args.file,
@@ -34,7 +38,7 @@ def options_of(
         tags=tuple(args.tag),
         platforms=tuple(args.platforms),
         target=args.target,
-        build_args=build_args(args.build_arg, environ),
+        build_args=arguments,
         labels=pairs("--label", args.label),
         annotations=pairs("--annotation", args.annotation),
         build_contexts=pairs("--build-context", args.build_context),
@@ -44,14 +48,16 @@ def options_of(
         no_cache=args.no_cache,
         pull=args.pull,
         agents=_agents(args.ssh),
-        conditions=_conditions(args),
+        conditions=_conditions(args, arguments),
         debug_shell=args.debug_shell,
         metadata_file=args.metadata_file,
         metadata_warnings=_is_true(environ.get("BUILDX_METADATA_WARNINGS", "")),
         iidfile=args.iidfile,
         cache_from=_cache_from(args.cache_from),
         cache_to=_cache_to(args),
-        source_date_epoch=_epoch(environ.get("SOURCE_DATE_EPOCH", "")),
+        source_date_epoch=_epoch(given := environ.get("SOURCE_DATE_EPOCH", "")),
+        epoch_from=given if given in _EPOCHS else "",
+        telling=Telling.parse(args.describe, environ),
         jobs=args.jobs or 0,
     )
 
@@ -79,7 +85,7 @@ def _cache_to(args: argparse.Namespace) -> "tuple[CacheTo, ...]":
     return tuple(CacheTo.parse(w) for w in [*args.cache_to, *(["type=inline"] if inline else [])])
 
 
-def _conditions(args: argparse.Namespace) -> "Conditions":
+def _conditions(args: argparse.Namespace, given: dict[str, str]) -> "Conditions":
     from argosy.build.limits import Conditions, Limits, Ulimit, read_resources, read_size
 
     limits = Limits(
@@ -89,6 +95,7 @@ def _conditions(args: argparse.Namespace) -> "Conditions":
         cgroup_parent=args.cgroup_parent,
     )
     return Conditions(
+        hostname=given.get("BUILDKIT_SANDBOX_HOSTNAME") or Conditions().hostname,
         network=args.network,
         hosts=tuple(_host(word) for word in args.add_host),
         limits=limits,
@@ -181,10 +188,10 @@ def _is_true(text: str) -> bool:
 
 
 def _epoch(text: str) -> int | None:
-    if not text:
+    if not text or text in _EPOCHS:
         return None
     if text.isdecimal():
         return int(text)
     raise UsageError(
-        f"SOURCE_DATE_EPOCH={text!r} is not a time", remedy="it must be whole seconds since 1970"
+        f"SOURCE_DATE_EPOCH={text!r} is not a time", remedy="give whole seconds since 1970, git, or context"
     )
