@@ -21,7 +21,7 @@ from argosy.build.dockerfile.plan import (
 from argosy.build.dockerfile.source import SourceRange
 from argosy.build.graph import CacheKey, Snapshot
 from argosy.build.mounts import Attached
-from argosy.build.ops import Copy, Image, Run, Scratch, Workdir
+from argosy.build.ops import Copy, Image, Linked, Run, Scratch, Workdir
 from argosy.build.tree import Tree
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -90,6 +90,7 @@ def graph(context):
         "copy from stage": copy(Scratch()),
         "copy inline": copy(tree, sources=(), files=(InlineFile(name="EOF", data=b"hi"),)),
         "add": copy(tree, unpack="local"),
+        "linked": Linked(parent=Scratch(), layer=copy(tree)),
         "run": run(),
         "run without network": run(network="none"),
         "run with mounts": run(

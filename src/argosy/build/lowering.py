@@ -12,6 +12,7 @@ from argosy.build.dockerfile.plan import (
     BindMount,
     CacheMount,
     CopyStep,
+    Download,
     FromContext,
     FromImage,
     FromStage,
@@ -26,11 +27,11 @@ from argosy.build.dockerfile.plan import (
 from argosy.build.graph import Op
 from argosy.build.limits import Conditions
 from argosy.build.mounts import Attached
-from argosy.build.ops import Copy, Image, Run, Workdir
+from argosy.build.ops import Copy, Fetched, Image, Linked, Run, Workdir
 from argosy.build.ops import Scratch as Empty
 from argosy.build.sources.bases import Base
 from argosy.build.tree import Tree
-from argosy.errors import BuildError, UsageError
+from argosy.errors import UsageError
 from argosy.model.platform import Platform
 from argosy.values import frozen
 
@@ -52,6 +53,7 @@ class Lowering:
     plan: Plan
     bases: Mapping[BaseImage, Base]
     contexts: Mapping[str, Tree]
+    added: Mapping[Download, Fetched] = field(default_factory=dict)  # what ADD takes from outside
     conditions: Conditions = field(default_factory=Conditions)
     several: bool = False  # several platforms: steps say which one they are for
     _tops: dict[int, Target] = field(default_factory=dict)
@@ -94,9 +96,12 @@ class Lowering:
 
     def _step(self, step: Step, parent: Op, name: str) -> Op:
         if isinstance(step, CopyStep):
-            _check_copy(step)
             origin = self._origin(step.origin) or Empty()
-            return Copy(name=name, parent=parent, origin=origin, step=step)
+            fetched = tuple(self.added[d] for d in step.downloads)
+            if (linked := _linked(step)) is None:
+                return Copy(name=name, parent=parent, origin=origin, step=step, fetched=fetched)
+            copy = Copy(name=name, parent=Empty(), origin=origin, step=linked, fetched=fetched)
+            return Linked(parent=parent, layer=copy)
         if isinstance(step, RunStep):
             return self._run(step, parent, name)
         return Workdir(name=name, parent=parent, step=step)
@@ -157,11 +162,16 @@ class _Labels:
         )
 
 
-def _check_copy(step: CopyStep) -> None:
-    if step.downloads:
-        raise _cannot(
-            step, "ADD of a URL or git repository", "fetch it in a RUN, or before the build"
-        )
+def _linked(step: CopyStep) -> CopyStep | None:
+    """The step as a layer of its own (--link), or None if it is no such one.
+
+    Names in --chown are those of the image, so such a copy has to look at its parent;
+    root needs no looking up. (BuildKit refuses other names with --link.)
+    """
+    owners = ["0" if part == "root" else part for part in step.chown.split(":")]
+    if not step.link or not all(part.isdecimal() or not part for part in owners):
+        return None
+    return replace(step, chown=":".join(owners))
 
 
 def _forbidden(step: RunStep) -> UsageError:
@@ -170,8 +180,3 @@ def _forbidden(step: RunStep) -> UsageError:
         why="the step would have every capability of this machine's root",
         remedy="if you trust the Dockerfile, build with --allow security.insecure",
     )
-
-
-def _cannot(step: Step, what: str, remedy: str) -> BuildError:
-    place = f"{step.where.file}:{step.where.first}: " if step.where.first else ""
-    return BuildError(f"{place}{what} is not supported yet", remedy=remedy)

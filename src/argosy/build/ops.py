@@ -30,7 +30,7 @@ from argosy.build.placement import Manner, Placement
 from argosy.build.tree import Choice, Stop, Tree
 from argosy.concurrency import in_thread_to_end
 from argosy.content.store import Source
-from argosy.errors import ArgosyError, StepFailed
+from argosy.errors import ArgosyError, BuildError, StepFailed
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.values import frozen
@@ -233,6 +233,37 @@ class Copy:
             for path in found:
                 extract(path, top, owner=(chosen.uid, chosen.gid) if chosen else None)
         return True
+
+
+@frozen(kw_only=True, eq=False)
+class Linked:
+    """The layer of a COPY --link on top of `parent`; it was made without looking at that.
+
+    So it is the very same layer on every parent, and nothing of a parent need be here.
+    """
+
+    parent: Op
+    layer: Op  # the copy, on the empty file system
+    name: str = ""  # the copy is what people see
+
+    @property
+    def inputs(self) -> tuple[Op, ...]:
+        """What it stands on, and what is put there."""
+        return (self.parent, self.layer)
+
+    async def cache_key(self, inputs: Sequence[CacheKey]) -> CacheKey:
+        """By the two of them."""
+        return CacheKey(key_of("linked/1", inputs[0].fast, inputs[1].fast))
+
+    async def run(self, inputs: Sequence[Snapshot | None], _work: Work) -> Snapshot | None:
+        """State it: a snapshot is a layer directory on a parent."""
+        below, layer = inputs
+        if layer is None or layer.parent is not None:
+            raise BuildError(
+                "a linked layer is more than one layer",
+                remedy="build with --no-cache, and report this as a defect of Argosy",
+            )
+        return replace(layer, parent=below)
 
 
 @frozen(kw_only=True, eq=False)

@@ -61,7 +61,10 @@ class Solved:
 
 @frozen(kw_only=True)
 class Solution:
-    """The targets' snapshots, and how much work they were. Sources (no inputs) are not counted."""
+    """The targets' snapshots, and how much work they were.
+
+    Sources (no inputs) are not counted, nor is what has no name.
+    """
 
     snapshots: tuple[Snapshot | None, ...]
     steps: int
@@ -112,8 +115,8 @@ class Solver:
         unique = list(dict.fromkeys(vertices.values()))
         return Solution(
             snapshots=tuple(task.result() for task in tasks),
-            steps=sum(1 for v in unique if v.inputs),
-            ran=len({id(v) for v in solve.ran if v.inputs}),
+            steps=sum(1 for v in unique if v.inputs and v.op.name),
+            ran=len({id(v) for v in solve.ran if v.inputs and v.op.name}),
             solved={op: v.solved() for op, v in vertices.items()},
         )
 

@@ -187,8 +187,7 @@ async def test_a_damaged_layer_leaves_nothing(top):
     body = b"\x1f\x8b\x08nonsense" * 500
     desc = Descriptor.of("application/vnd.oci.image.layer.v1.tar+gzip", body)
     store._blobs[desc.digest] = body
-    kept = MemoryStore()
-    async with lazy(top, store, kept) as snapshots:
+    async with lazy(top, store, MemoryStore()) as snapshots:
         with pytest.raises(ContentError):
             await content(snapshots, snapshots.apply(None, Layer(desc, Digest.of(b""))))
         assert kept(top) == []
