@@ -28,6 +28,15 @@ class Origins:
             if source not in known:
                 known.append(source)
 
+    def drop(self, blobs: Iterable[Descriptor], source: Source) -> None:
+        """Take `add` back: what the source has is not what it should be."""
+        for desc in blobs:
+            known = self._elsewhere.get(desc.digest, [])
+            if source in known:
+                known.remove(source)
+            if not known:
+                self._elsewhere.pop(desc.digest, None)
+
     def of(self, desc: Descriptor) -> tuple[Source, ...]:
         """The places elsewhere that a blob can be had from, in the order they were told."""
         return tuple(self._elsewhere.get(desc.digest, ()))

@@ -19,7 +19,6 @@ from argosy.build.ops import Image
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.format import CacheRecord
 from argosy.build.remote_cache.shelf import Part, read_shelf
-from argosy.build.snapshot.overlay import chain_id
 from argosy.build.solver import StepCache
 from argosy.concurrency import gather
 from argosy.content.memory import MemoryStore
@@ -31,6 +30,7 @@ from argosy.observe import Event, Report, silent
 from argosy.values import frozen
 
 _LOOKS = 8
+State = Callable[[Snapshot | None, Layer], Snapshot]  # says that a layer lies on a snapshot
 
 
 @frozen(kw_only=True)
@@ -60,8 +60,12 @@ class Imported:
     patience: Patience
     given_up: bool = False
     births: dict[Digest, str] = field(default_factory=dict)
+    layers: "_Watched" = field(init=False)
     _found: dict[Digest, tuple[Part, CacheRecord]] = field(default_factory=dict)
     _there: dict[Digest, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layers = _Watched(self, self.patience.stall)
 
     async def load(self) -> None:
         """Read the records; whatever is wrong with the cache becomes a warning."""
@@ -179,6 +183,7 @@ class SharedSteps:
     caches: Sequence[Imported]
     loads: Sequence["asyncio.Task[None]"]
     origins: Origins
+    state: State
     patience: Patience
     began: float = field(default_factory=time.monotonic)
     hits: dict[Digest, tuple[Hit, Snapshot | None]] = field(default_factory=dict)
@@ -200,8 +205,8 @@ class SharedSteps:
             return None
         snapshot: Snapshot | None = None
         for layer in hit.chain:
-            snapshot = Snapshot(chain_id(snapshot, layer.diff_id), snapshot, layer)
-        self.origins.add(hit.own, _Watched(hit.cache, self.patience.stall))
+            snapshot = self.state(snapshot, layer)
+        self.origins.add(hit.own, hit.cache.layers)
         self.hits[key] = (hit, snapshot)
         return Record(
             key=key,
@@ -256,6 +261,7 @@ class SharedSteps:
             if promised is not None:
                 self._distrusted.add(promised.id)
             hit.cache.forget(hit.record)
+            self.origins.drop(hit.own, hit.cache.layers)
             hit.cache.warn(f"what it says of {hit.record.step!r} is not used, the step is run", e)
         return bool(keys)
 
@@ -277,7 +283,7 @@ class SharedSteps:
                 cache.give_up(f"no answer within {self.patience.records:g} s")
 
 
-@frozen
+@frozen(eq=False)
 class _Watched:
     """A cache as a source of layers that does not wait for ever."""
 
@@ -336,6 +342,7 @@ async def importing(
     wanted: Sequence[Wanted],
     local: StepCache,
     origins: Origins,
+    state: State,
     *,
     report: Report = silent,
     patience: Patience | None = None,
@@ -346,7 +353,7 @@ async def importing(
     error: BaseException | None = None
     async with asyncio.TaskGroup() as group:
         loads = [group.create_task(cache.load()) for cache in caches]
-        steps = SharedSteps(local, caches, loads, origins, patience)
+        steps = SharedSteps(local, caches, loads, origins, state, patience)
         if wanted:
             steps._bases.update(await _empty_layer(origins))  # noqa: SLF001 - its maker
         try:

@@ -211,7 +211,14 @@ async def remote_caches(
                 continue
             wanted.append(Wanted(name=one.name, source=source, refs=refs))
         origins = here.work.origins
-        steps = importing(wanted, here.cache, origins, report=here.report, patience=here.patience)
+        steps = importing(
+            wanted,
+            here.cache,
+            origins,
+            here.work.snapshots.apply,
+            report=here.report,
+            patience=here.patience,
+        )
         yield RemoteCaches(here, to, await stack.enter_async_context(steps), origins)
 
 
