@@ -22,9 +22,10 @@ from argosy.build.dockerfile.source import Source, SourceRange
 from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.build.graph import Snapshot
 from argosy.build.options import BuildOptions, Ends
-from argosy.build.pipeline import contexts, opened
+from argosy.build.pipeline import outside_of
 from argosy.build.sources.bases import BaseImages
-from argosy.concurrency import in_thread
+from argosy.build.sources.contexts import Contexts
+from argosy.build.tree import Ignore
 from argosy.errors import ArgosyError, DockerfileError, NoMatchingPlatform
 from argosy.model.platform import Platform
 from argosy.settings import Settings
@@ -117,15 +118,14 @@ class _Asked:
     ends: Ends
     text: bytes = b""
     shown: str = ""
-    _context: str = ""
-    _file: str = ""
+    _ignore: Ignore | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
-        state = self._state
-        self._context, self.text, self._file, self.shown = await in_thread(
-            opened, self.options, state
-        )
+        outside = outside_of(self.options, self.ends, self._state)
+        contexts = Contexts(self.options, outside, self.ends.stdin)
+        main = await (await self._stack.enter_async_context(contexts)).main()
+        self.text, self.shown, self._ignore = main.text, main.shown, main.tree.ignore
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -154,10 +154,7 @@ class _Asked:
             lines = self.text.decode(errors="replace").split("\n")
             return Checked(source=Source(self.shown, tuple(lines)), findings=found, error=e)
         every = not self.options.target
-        trees = await self._stack.enter_async_context(
-            contexts(self.options, self._context, self._file, self._state)
-        )
-        ignore = trees[""].ignore
+        ignore = self._ignore
         configs = await self.looked_up(dockerfile, every=every)
         around = Surroundings(
             bases=configs.bases,
@@ -176,7 +173,11 @@ class _Asked:
         """The base images' configs, as far as they can be had."""
         async with BuildCache(os.path.join(self._state, "cache.db"), _there) as cache:
             resolver = BaseImages(
-                self.ends.images, self.ends.repository, cache, pull=self.options.pull
+                self.ends.images,
+                self.ends.repository,
+                cache,
+                pull=self.options.pull,
+                layout=self.ends.layout,
             )
             found = _Configs()
             while new := found.missing(dockerfile, self.frontend(), every=every):

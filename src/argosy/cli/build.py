@@ -49,7 +49,14 @@ async def _answer(args: argparse.Namespace, call: Call, options: "BuildOptions")
 
     async with Session(args) as session:
         client = await session.client()
-        ends = Ends(images=session.images(), repository=client.repository, archive=archive)
+        ends = Ends(
+            images=session.images(),
+            repository=client.repository,
+            archive=archive,
+            fetch=client.web(),
+            layout=_layout,
+            stdin=sys.stdin.buffer.read,
+        )
         return await answer(call, options, session.settings, ends)
 
 
@@ -65,10 +72,19 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
             archive=archive,
             shell=_shell(session.report),
             actions=_actions(args, session),
+            fetch=client.web(),
+            layout=_layout,
+            stdin=sys.stdin.buffer.read,
         )
         result = await build(options, settings=session.settings, ends=ends, report=session.report)
     _tell(args, result)
     return 0
+
+
+def _layout(path: str) -> "Store":
+    from argosy.stores.layout import OCILayout
+
+    return OCILayout(path)
 
 
 def _actions(args: argparse.Namespace, session: "Session") -> "Actions":

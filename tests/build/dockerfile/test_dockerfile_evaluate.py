@@ -470,17 +470,34 @@ def test_history_has_one_entry_for_each_instruction_after_those_of_the_base() ->
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("source", "kind"),
     [
-        "ADD https://example.org/x /",
-        "ADD https://example.org/x.git#main /",
-        "ADD git@example.org:x /",
+        ("https://example.org/x", "http"),
+        ("https://example.org/x.git?x=y/z", None),
+        ("https://example.org/x.git#main", "git"),
+        ("git@example.org:x", "git"),
+        ("user@example.org:x.git", "git"),
+        ("ssh://example.org/x", "git"),
+        ("git://example.org/x", "git"),
     ],
 )
-def test_what_the_engine_cannot_run_is_an_error_only_if_the_target_needs_it(line: str) -> None:
-    text = f"FROM a AS x\n{line}\nFROM b AS y\n"
-    assert "not supported yet" in failure(text, target="x").summary
-    assert plan(text).target.name == "y"
+def test_add_tells_repositories_from_files_of_the_web(source: str, kind: str | None) -> None:
+    text = f"FROM a\nADD {source} /\n"
+    if kind is None:
+        assert "cannot be read as a git repository" in failure(text).summary
+        return
+    (step,) = plan(text).target.steps
+    assert isinstance(step, CopyStep)
+    assert [(d.url, d.kind) for d in step.downloads] == [(source, kind)]
+
+
+@pytest.mark.parametrize(
+    ("checksum", "source"),
+    [("sha256:" + "0" * 64, "https://h/x.git"), ("0" * 40, "https://h/x")],
+)
+def test_a_checksum_must_be_of_the_sources_kind(checksum: str, source: str) -> None:
+    text = f"FROM a\nADD --checksum={checksum} {source} /\n"
+    assert "is not a checksum of this source" in failure(text).summary
 
 
 def test_copy_takes_no_url() -> None:

@@ -4,20 +4,20 @@ Source: Dockerfile reference, COPY and ADD.
 """
 
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 from argosy.build.dockerfile import checks, ignore
 from argosy.build.dockerfile.expand import expand_document
+from argosy.build.dockerfile.git_reference import parse_git
 from argosy.build.dockerfile.instructions import Add, Copy
 from argosy.build.dockerfile.lexer import Heredoc
 from argosy.build.dockerfile.plan import CopyStep, Download, InlineFile, Origin
 from argosy.build.dockerfile.source import Fault
-from argosy.build.dockerfile.support import require
+from argosy.errors import UsageError
 from argosy.values import frozen
 
-_GIT = re.compile(r"(?:git://|ssh://|git@)|https?://[^?#]*\.git(?:[?#]|\Z)")
+_URLS = ("http://", "https://")
 
 
 @frozen(kw_only=True)
@@ -66,7 +66,10 @@ def transfer_step(instruction: Copy | Add, around: Around) -> tuple[CopyStep, st
 
 def is_remote(source: str) -> bool:
     """Whether a source is a URL or a git repository rather than a path."""
-    return source.startswith(("http://", "https://")) or _GIT.match(source) is not None
+    try:
+        return source.startswith(_URLS) or parse_git(source) is not None
+    except UsageError:  # it is one, but badly written
+        return True
 
 
 def _downloads(add: Add, remote: list[str], run: Callable[[str], str]) -> tuple[Download, ...]:
@@ -81,10 +84,22 @@ def _downloads(add: Add, remote: list[str], run: Callable[[str], str]) -> tuple[
             )
     found: list[Download] = []
     for url in remote:
-        kind: Literal["git", "http"] = "git" if _GIT.match(url) else "http"
-        require("ADD git" if kind == "git" else "ADD URL", url)
+        kind = _kind(url)
+        if checksum and (":" in checksum) == (kind == "git"):
+            raise Fault(
+                f"--checksum: {checksum[:80]!r} is not a checksum of this source",
+                at="--checksum",
+                why="a repository has a commit, a file of the web a digest such as sha256:…",
+            )
         found.append(Download(url=url, kind=kind, checksum=checksum, keep_git_dir=add.keep_git_dir))
     return tuple(found)
+
+
+def _kind(url: str) -> Literal["git", "http"]:
+    try:
+        return "git" if parse_git(url) else "http"
+    except UsageError as e:
+        raise Fault(e.summary, at=url, why=e.why, remedy=e.remedy) from e
 
 
 def _unpack(instruction: Copy | Add) -> Literal["never", "local", "always"]:

@@ -27,6 +27,11 @@ def is_archive(path: str) -> bool:
         raise StorageError(f"cannot read {path}", why=e.strerror or str(e)) from e
 
 
+def starts_archive(head: bytes) -> bool:
+    """Whether these are the first bytes of an archive: compressed at all, or a tar header."""
+    return sniff(head) != "none" or (len(head) >= BLOCK and _is_header(head[:BLOCK]))
+
+
 def _first_block(pieces: Iterator[bytes]) -> bytes | None:
     block = b""
     try:

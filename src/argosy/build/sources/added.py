@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Union
 
 from argosy.build.dockerfile.git_reference import parse_git
 from argosy.build.dockerfile.plan import CopyStep, Download, Plan
-from argosy.build.sources.mirror import GitTree
 from argosy.build.sources.outside import Outside
-from argosy.build.sources.web import WebFile
 from argosy.concurrency import gather
 from argosy.errors import ArgosyError, BuildError
 
-Added = WebFile | GitTree
+if TYPE_CHECKING:
+    from argosy.build.sources.mirror import GitTree
+    from argosy.build.sources.web import WebFile
+
+Added = Union["WebFile", "GitTree"]
 
 
 @dataclass(slots=True)
@@ -41,6 +44,10 @@ class Additions:
 
 def added(download: Download, outside: Outside) -> Added:
     """The source that a download stands for; nothing is asked yet."""
+    # Most builds have neither: their start does not pay for them.
+    from argosy.build.sources.mirror import GitTree  # noqa: PLC0415
+    from argosy.build.sources.web import WebFile  # noqa: PLC0415
+
     if download.kind == "http":
         return WebFile(download.url, outside, download.checksum)
     reference = parse_git(download.url)

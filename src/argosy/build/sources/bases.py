@@ -5,17 +5,19 @@ registry is asked. Either way the answer is looked up once per build.
 """
 
 import asyncio
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from argosy.build.cache import BuildCache
 from argosy.build.dockerfile.plan import BaseImage
 from argosy.build.sources.later import Later
-from argosy.concurrency import gather
+from argosy.concurrency import gather, in_thread
 from argosy.content.graph import manifest
 from argosy.content.store import Source, Store
 from argosy.content.verify import read
-from argosy.errors import ArgosyError, ManifestInvalid, NoMatchingPlatform, NotFound
+from argosy.errors import ArgosyError, BuildError, ManifestInvalid, NoMatchingPlatform, NotFound
 from argosy.model import media
 from argosy.model.config import ImageConfig, parse_config
 from argosy.model.descriptor import Descriptor
@@ -23,6 +25,8 @@ from argosy.model.manifest import Index, Manifest
 from argosy.model.platform import Platform, best_match
 from argosy.model.reference import Reference
 from argosy.values import frozen
+
+LAYOUT = "oci-layout://"
 
 
 @frozen(kw_only=True)
@@ -45,6 +49,7 @@ class BaseImages:
     repository: Callable[[Reference], Store]
     cache: BuildCache
     pull: bool = False
+    layout: Callable[[str], Source] | None = None
     _found: dict[BaseImage, Base] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -63,6 +68,8 @@ class BaseImages:
             raise
 
     async def _resolve(self, wanted: BaseImage) -> Base:
+        if wanted.ref.startswith(LAYOUT):
+            return await self._of_layout(wanted)
         reference = Reference.parse(wanted.ref)
         if not reference.tag and reference.digest is None:
             reference = reference.with_tag("latest")
@@ -79,6 +86,24 @@ class BaseImages:
         await self.cache.keep_pin(str(reference), str(wanted.platform), replace(found, data=body))
         await self.cache.keep_pin(found.digest, "config", base.config_blob)
         return base
+
+    async def _of_layout(self, wanted: BaseImage) -> Base:
+        """An image of an OCI layout directory: oci-layout://DIR[:TAG][@DIGEST], as in --build-context."""
+        path, name = layout_words(wanted.ref)
+        if self.layout is None:
+            raise BuildError(f"this build has no way to {wanted.ref}")
+        if not await in_thread(os.path.isfile, os.path.join(path, "oci-layout")):
+            raise NotFound(
+                f"{path} is not an OCI layout",
+                why="there is no file oci-layout in it",
+                remedy="name the directory that --output type=oci,tar=false wrote",
+            )
+        source = self.layout(path)
+        found = await _picked(source, await source.resolve(name), wanted.platform)
+        shown = re.sub(r"[^a-z0-9]+", "-", os.path.basename(path).lower()).strip("-") or "image"
+        return await _base(
+            Reference.parse(f"oci-layout.local/{shown}"), found, source, wanted.platform
+        )
 
     async def _local(self, reference: Reference, platform: Platform) -> Descriptor | None:
         for name in (str(reference), reference.digest or ""):
@@ -97,6 +122,14 @@ class BaseImages:
             return None
         source = Later(self.repository, reference)
         return await _base(reference, desc, source, platform, config)
+
+
+def layout_words(ref: str) -> tuple[str, str]:
+    """The directory, and the name to resolve in it: digest, else tag, else the only image."""
+    rest, _, digest = ref.removeprefix(LAYOUT).partition("@")
+    head, slash, last = rest.rpartition("/")
+    last, _, tag = last.partition(":")
+    return os.path.abspath(head + slash + last), digest or tag
 
 
 async def _picked(source: Source, root: Descriptor, platform: Platform) -> Descriptor:

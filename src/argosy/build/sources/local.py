@@ -11,22 +11,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from argosy.build.dockerfile.ignore import Matcher, Pattern, parse
-from argosy.build.tree import Tree, read_digest
+from argosy.build.tree import Tree, read_digest, resolve
 from argosy.errors import BuildError, UsageError
 
 # A file that was changed this recently may be changed again within the same tick of
 # the file system's clock, so its digest is not kept.
 _SETTLED_NS = 1_000_000_000
-_REMOTE = (
-    "http://",
-    "https://",
-    "git://",
-    "git@",
-    "ssh://",
-    "github.com/",
-    "oci-layout://",
-    "target:",
-)
+_FILE = "an archive is given on standard input: argosy build - < FILE"
+_MISSING = "give the directory that COPY takes files from, often `.`, or the URL of a repository"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
   root TEXT, dev INTEGER, ino INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, digest BLOB,
@@ -84,16 +76,17 @@ class FileDigests:
         return db
 
 
-def open_context(path: str, dockerfile: str, state: str) -> Tree:
+def open_context(path: str, dockerfile: str, state: str, *, foreign: bool = False) -> Tree:
     """The context at `path` (blocking); `state` is where file digests are kept.
 
     The ignore file is `<dockerfile>.dockerignore` if there is one, else `.dockerignore`
-    in the context.
+    in the context. A `foreign` one came from elsewhere, and lasts as long as the build:
+    links in it do not lead out of it, and nothing of it is remembered.
     """
     root = local_directory(path)
-    patterns = _patterns(root, dockerfile)
+    patterns = _patterns(root, dockerfile, foreign=foreign)
     ignore = Matcher(patterns) if patterns else None
-    digests = FileDigests(os.path.join(state, "files.db"), root)
+    digests = None if foreign else FileDigests(os.path.join(state, "files.db"), root)
     return Tree(root, ignore, file_digest=digests, special=False)  # no fifos, as with docker
 
 
@@ -105,24 +98,21 @@ def save_digests(tree: Tree) -> None:
 
 def local_directory(path: str) -> str:
     """The real path of a context (blocking); UsageError if it cannot be one."""
-    if path.startswith(_REMOTE) or path.endswith(".git"):
-        raise UsageError(
-            f"{path} cannot be a build context",
-            why="only a local directory can, in this version",
-            remedy="fetch it first and give the directory",
-        )
     if not os.path.isdir(path):
         raise UsageError(
             f"{path} cannot be a build context",
             why="it is not a directory" if os.path.exists(path) else "it does not exist",
-            remedy="give the directory that COPY takes files from, often `.`",
+            remedy=_FILE if os.path.isfile(path) else _MISSING,
         )
     return os.path.realpath(path)
 
 
-def _patterns(root: str, dockerfile: str) -> tuple[Pattern, ...]:
+def _patterns(root: str, dockerfile: str, *, foreign: bool) -> tuple[Pattern, ...]:
     own = f"{dockerfile}.dockerignore" if dockerfile else ""
-    for path in (own, os.path.join(root, ".dockerignore")):
+    for named in (own, os.path.join(root, ".dockerignore")):
+        path = named
+        if named and foreign:
+            path = os.path.join(root, resolve(root, os.path.relpath(named, root)))
         if path and os.path.isfile(path):
             with open(path, "rb") as file:
                 return parse(file.read(), os.path.basename(path))

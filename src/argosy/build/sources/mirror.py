@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from argosy.build.dockerfile.git_reference import GitReference, shown
-from argosy.build.sources.git import Access, Git, GitFailed, access_to
+from argosy.build.sources.git import Git, GitFailed, access_to
 from argosy.build.sources.outside import Outside, locked
 from argosy.build.ssh import Agent
 from argosy.build.tree import Tree, resolve

@@ -49,7 +49,7 @@ async def locked(path: str) -> AsyncIterator[None]:
     """Alone with what the lock file at `path` stands for, among all processes and tasks."""
     fd = await in_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _taken(fd):
+        while not _taken(fd):  # noqa: ASYNC110 - no process tells another that it is done
             await asyncio.sleep(_POLL)
         yield
     finally:

@@ -14,7 +14,10 @@ from argosy.cli.options import (
 def arguments(parser: Parser) -> None:
     """The words of `build`; spelled as in `docker buildx build`."""
     parser.add_argument(
-        "context", metavar="PATH", help="the build context, a directory; - reads a Dockerfile"
+        "context",
+        metavar="PATH|URL|-",
+        help="the build context: a directory, the URL of a git repository or an archive, or - for"
+        " an archive or a Dockerfile on standard input",
     )
     parser.add_argument(
         "-f", "--file", metavar="FILE", default="", help="the Dockerfile (default PATH/Dockerfile)"
@@ -43,7 +46,8 @@ def _steps(parser: Parser) -> None:
         metavar="NAME=WHERE",
         action="append",
         default=[],
-        help="a further context for COPY --from",
+        help="a further context for COPY --from and FROM: a path, the URL of a repository or archive,"
+        " docker-image://, oci-layout:// or target:",
     )
     group.add_argument(
         "--secret",

@@ -29,7 +29,12 @@ def options_of(
     from argosy.build.pipeline import BuildOptions, Output
 
     _refuse(args)
-    text = stdin() if "-" in (args.context, args.file) else None
+    if args.context == "-" and args.file == "-":
+        raise UsageError(
+            "standard input cannot be both the context and the Dockerfile",
+            remedy="give one of them a path",
+        )
+    text = stdin() if args.file == "-" else None
     arguments = build_args(args.build_arg, environ)
     return BuildOptions(
         context=args.context,
@@ -193,5 +198,6 @@ def _epoch(text: str) -> int | None:
     if text.isdecimal():
         return int(text)
     raise UsageError(
-        f"SOURCE_DATE_EPOCH={text!r} is not a time", remedy="give whole seconds since 1970, git, or context"
+        f"SOURCE_DATE_EPOCH={text!r} is not a time",
+        remedy="give whole seconds since 1970, git, or context",
     )

@@ -17,6 +17,7 @@ from argosy.stores.remote.links import names, pages
 from argosy.stores.remote.repository import RemoteRepository
 from argosy.stores.remote.transport import Request, Transport
 from argosy.stores.remote.ways import Ways
+from argosy.stores.remote.web import Web
 
 _PAGE = 1000  # names asked for at once
 
@@ -53,6 +54,10 @@ class Client:
     def repository(self, ref: Reference) -> RemoteRepository:
         """The repository a reference is in, as a Store; nothing is asked yet."""
         return RemoteRepository(ref, self._to(ref.registry))
+
+    def web(self) -> Web:
+        """Files of the web, over the same connections."""
+        return Web(self._transport, self.settings, self._report)
 
     def registry(self, host: str) -> "RemoteRegistry":
         """A registry as a whole."""
