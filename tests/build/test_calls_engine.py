@@ -9,7 +9,7 @@ import pytest
 from argosy.build.calls import call_check, call_outline, call_targets
 from argosy.build.pipeline import BuildOptions, build
 from argosy.content.store import put_bytes
-from argosy.errors import DockerfileError, NotFound
+from argosy.errors import DockerfileError, NotFound, UsageError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.manifest import dump
@@ -199,3 +199,21 @@ async def test_an_image_that_is_not_there_says_who_asks_for_it_and_what_was_mean
     assert caught.value.remedy.startswith("did you mean builder?")
     assert caught.value.evidence["line"] == line
     assert os.path.basename(caught.value.evidence["file"]) == "Dockerfile"
+
+
+async def test_an_index_for_a_single_platform_when_asked_for(bench):
+    plain = await made(bench, "FROM scratch\n")
+    assert plain.descriptor.media_type == media.OCI_MANIFEST
+    asked = await made(bench, "FROM scratch\n", build_args={"BUILDKIT_MULTI_PLATFORM": "true"})
+    assert asked.descriptor.media_type == media.OCI_INDEX
+    assert asked.manifests == plain.manifests
+    with pytest.raises(UsageError, match="BUILDKIT_MULTI_PLATFORM"):
+        await made(bench, "FROM scratch\n", build_args={"BUILDKIT_MULTI_PLATFORM": "often"})
+
+
+async def test_a_stage_begins_with_the_files_of_a_context(bench):
+    files = bench.context({"etc/os-release": "mine"}, name="rootfs")
+    text = "FROM rootfs AS base\nFROM scratch\nCOPY --from=base /etc/os-release /x\n"
+    result = await made(bench, text, build_contexts={"rootfs": files}, target="base")
+    assert result.steps == 1
+    await made(bench, text, build_contexts={"rootfs": files})

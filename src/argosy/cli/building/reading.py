@@ -50,6 +50,7 @@ def options_of(
         secrets=tuple(_secret(text) for text in args.secret),
         outputs=tuple(Output.parse(text) for text in args.output),
         push=args.push,
+        load=bool(args.load),
         no_cache=args.no_cache,
         pull=args.pull,
         agents=_agents(args.ssh),
