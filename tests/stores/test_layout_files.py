@@ -372,3 +372,31 @@ async def test_a_manifest_above_the_limit_is_not_read_as_one(tmp_path: Path) -> 
     desc = await put_bytes(store, Descriptor.of("x/y", body), body)
     with pytest.raises(NotFound):
         await store.resolve(Digest(desc.digest))
+
+
+async def test_a_file_that_was_hashed_already_is_taken_over_without_reading_it(
+    tmp_path: Path,
+) -> None:
+    store = OCILayout(str(tmp_path / "layout"))
+    file = tmp_path / "file"
+    file.write_bytes(b"layer")
+    inode = file.stat().st_ino
+    desc = Descriptor.of(media.OCI_LAYER, b"layer")
+    assert await store.adopt(desc, str(file))
+    kept = Path(store.blob_path(desc.digest))
+    assert (kept.stat().st_ino, kept.read_bytes()) == (inode, b"layer")
+    assert not file.exists()
+    file.write_bytes(b"layer")
+    assert await store.adopt(desc, str(file)), "what is here already is kept"
+    assert kept.stat().st_ino == inode
+
+
+async def test_a_file_that_cannot_be_taken_over_is_left_alone(tmp_path: Path) -> None:
+    store = OCILayout(str(tmp_path / "layout"))
+    file = tmp_path / "file"
+    file.write_bytes(b"too long")
+    assert not await store.adopt(Descriptor.of(media.OCI_LAYER, b"layer"), str(file))
+    manifest = Descriptor.of(media.OCI_MANIFEST, b"too long")
+    assert not await store.adopt(manifest, str(file)), "a manifest is looked into"
+    assert file.read_bytes() == b"too long"
+    assert not await store.exists(manifest)

@@ -10,6 +10,7 @@ subject, so that referrers are found; manifests below an index are found by thei
 digest.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -84,6 +85,10 @@ class OCILayout:
         await in_thread(self._list, desc, lambda index: index.named(desc, ref))
 
     # Abilities
+
+    async def adopt(self, desc: Descriptor, path: str) -> bool:
+        """Take over a file of the same file system, whose bytes were just hashed; else False."""
+        return await in_thread(self._adopt, desc, path)
 
     async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
         """Point a name at a manifest, if it still stands for `expected`; under the layout's lock."""
@@ -192,6 +197,28 @@ class OCILayout:
             self._create()
             os.makedirs(os.path.dirname(self.blob_path(desc.digest)), exist_ok=True)
         return False
+
+    def _adopt(self, desc: Descriptor, path: str) -> bool:
+        if media.is_manifest(desc.media_type):
+            return False  # those are looked into
+        if self._prepare_put(desc):
+            return True
+        with storage_errors(f"write to {self.path}"):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_size != desc.size:
+                    return False
+                os.fchmod(fd, 0o644)
+                if self._durable:
+                    os.fsync(fd)
+                os.rename(path, self.blob_path(desc.digest))
+            except OSError as e:
+                if e.errno != errno.EXDEV:
+                    raise
+                return False
+            finally:
+                os.close(fd)
+        return True
 
     def _create(self) -> None:
         if self._ready:

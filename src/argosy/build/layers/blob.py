@@ -21,7 +21,7 @@ from argosy.build.layers.compression import Compression
 from argosy.build.layers.pack import PackOptions, pack
 from argosy.build.layers.unpack import Unpacked, UnpackOptions, unpack
 from argosy.concurrency import first_error, in_thread, in_thread_to_end
-from argosy.content.store import Source, Store
+from argosy.content.store import Adopts, Source, Store
 from argosy.content.verify import verified
 from argosy.errors import BuildError, NoSpace, StorageError
 from argosy.model.descriptor import Descriptor
@@ -63,7 +63,8 @@ async def put_layer(
         await in_thread(temporary.create, options.scratch)
         writing = _Writing(produce, options, temporary.path, stop)
         desc, diff_id = await in_thread_to_end(writing.run, stop.set)
-        await into.put(desc, FileBody(temporary.path))
+        if not isinstance(into, Adopts) or not await into.adopt(desc, temporary.path):
+            await into.put(desc, FileBody(temporary.path))
     return desc, diff_id
 
 
