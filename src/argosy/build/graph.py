@@ -163,6 +163,8 @@ class Work:
     report: Report = silent
     log: Output = _discard  # what the step that runs prints; the solver binds it to the step
     cache_mounts: str = ""  # directory of what RUN --mount=type=cache keeps
+    # Fills a new one (by id) from elsewhere, given its directory; False if there is nothing.
+    fill: Callable[[str, str], Awaitable[bool]] | None = None
     secrets: Mapping[str, Callable[[], bytes]] = field(
         default_factory=dict
     )  # by id, read when used

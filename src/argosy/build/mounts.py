@@ -254,10 +254,9 @@ async def _cache(
     m: CacheMount, one: Attached, snapshot: Snapshot | None, work: Work
 ) -> AsyncIterator[str]:
     """The directory of a cache mount: shared with others, alone, or one that nobody else has."""
-    name = hashlib.sha256(m.id.encode()).hexdigest()[:32]
     number = 0
     while True:
-        path = os.path.join(work.cache_mounts, name if number == 0 else f"{name}.{number}")
+        path = cache_directory(work.cache_mounts, m.id) + (f".{number}" if number else "")
         lock = await in_thread(_lock, path, m.sharing)
         if lock is not None:
             break
@@ -266,11 +265,16 @@ async def _cache(
         else:
             await asyncio.sleep(_LOCK_POLL)
     try:
-        if await in_thread(_is_new, path):
+        if await in_thread(_is_new, path, m.sharing):
             await _begin_cache(path, m, one, snapshot, work)
         yield os.path.join(path, "data")
     finally:
         await in_thread(os.close, lock)
+
+
+def cache_directory(top: str, name: str) -> str:
+    """The directory of a cache mount, by its id: its files are in `data`, its lock is `lock`."""
+    return os.path.join(top, hashlib.sha256(name.encode()).hexdigest()[:32])
 
 
 def _lock(path: str, sharing: str) -> int | None:
@@ -286,8 +290,12 @@ def _lock(path: str, sharing: str) -> int | None:
     return fd
 
 
-def _is_new(path: str) -> bool:
-    return not os.path.isdir(os.path.join(path, "data"))
+def _is_new(path: str, sharing: str) -> bool:
+    """Whether it is not there yet, or empty while nobody else can have it mounted."""
+    try:
+        return not os.listdir(os.path.join(path, "data")) and sharing != "shared"
+    except FileNotFoundError:
+        return True
 
 
 async def _begin_cache(
@@ -302,6 +310,9 @@ async def _begin_cache(
             os.rename(fresh, os.path.join(path, "data"))
         shutil.rmtree(fresh, ignore_errors=True)
 
+    if work.fill is not None and await work.fill(m.id, fresh):
+        await in_thread(finish)
+        return
     if one.origin is None:
         await in_thread(finish)
         return

@@ -103,6 +103,8 @@ async def build(
         )
         records = await stack.enter_async_context(cache)
         remote = await _remote_caches(options, work, ends, records, stack)
+        if remote is not None:
+            work = replace(work, fill=remote.fill)
         staging = Staging(ends.images, engine.origins)
         shape = _Shape(staging, engine.compression, metadata)
         linting = Linting(report)

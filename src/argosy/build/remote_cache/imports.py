@@ -49,6 +49,7 @@ class Wanted:
     name: str  # for people
     source: Source
     refs: tuple[str, ...]
+    mounts: bool = False  # fill new cache mounts from it too
 
 
 @dataclass(slots=True)

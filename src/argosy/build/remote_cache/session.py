@@ -1,5 +1,6 @@
 """The remote caches of one build: opened at its start, looked up, and written at its end."""
 
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from argosy.build.options import Actions, Ends
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.gathering import Gathering, Known, below
 from argosy.build.remote_cache.imports import Patience, SharedSteps, Wanted, importing
+from argosy.build.remote_cache.mounts import SCOPE, MountExport, MountImport, mounts_of
 from argosy.build.remote_cache.publishing import Place, publish
 from argosy.build.remote_cache.recompress import Recompression
 from argosy.build.remote_cache.shelf import Part, inline
@@ -65,6 +67,13 @@ class RemoteCaches:
     to: Sequence[CacheTo]
     steps: SharedSteps
     origins: Origins
+
+    @property
+    def fill(self) -> MountImport | None:
+        """What fills cache mounts that are new here; None without mounts=true."""
+        if not any(cache.wanted.mounts for cache in self.steps.caches):
+            return None
+        return MountImport(self.steps.caches, self.steps.loads, self.here.patience.records)
 
     def over(self, targets: Sequence[Target]) -> SharedSteps:
         """The step cache for these targets: no cache has to hold the layers of their base images."""
@@ -135,6 +144,12 @@ class RemoteCaches:
                 again = Recompression(compression, keep=image)
                 part = await again.of(part, self.origins, self.here.ends.images)
             parts[str(target.plan.platform)] = part
+        if to.mounts:
+            with tempfile.TemporaryDirectory(prefix="argosy-") as scratch:
+                mounts = mounts_of(below(*(t.op for t in targets)))
+                export = MountExport(self.here.work, self.here.ends.images, scratch)
+                packed = await export.part(mounts)
+            parts |= {SCOPE: packed} if packed.config.records else {}
         async with opened_to(to, self.here.ends) as (store, tag):
             place = Place(store=store, tag=tag, name=to.name, oci=to.oci_media_types)
             await publish(parts, self.origins, place, self.here.report)
@@ -209,7 +224,7 @@ async def remote_caches(
                 text = f"{one.name}: not used: {e.summary}"
                 here.report(Event("warning", one.name, one.name, text=text))
                 continue
-            wanted.append(Wanted(name=one.name, source=source, refs=refs))
+            wanted.append(Wanted(name=one.name, source=source, refs=refs, mounts=one.mounts))
         origins = here.work.origins
         steps = importing(
             wanted,
