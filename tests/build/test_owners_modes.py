@@ -37,6 +37,11 @@ def test_names_and_numbers_are_read_as_docker_does(root, text, found):
     assert owner(root, text) == Owner(*found)
 
 
+@pytest.mark.parametrize("text", ["root", "root:root", "0:root", "root:0"])
+def test_root_is_known_to_an_image_without_accounts(tmp_path, text):
+    assert owner(str(tmp_path), text) == Owner(0, 0)
+
+
 @pytest.mark.parametrize("text", ["nobody", "app:nogroup", "broken"])
 def test_a_name_the_image_lacks_is_an_error(root, text):
     with pytest.raises(BuildError, match="in the image"):

@@ -29,12 +29,16 @@ class Owner:
     gid: int = 0
 
 
+_ROOT = {"root": "0"}
+
+
 def owner(root: str, text: str) -> Owner:
     """`user[:group]`, names or numbers, resolved by the accounts in `root`.
 
     A user name brings its own group; a lone number is the group too (COPY --chown).
+    As with BuildKit, root is 0 whatever the accounts say: a scratch image has none.
     """
-    user, _, group = text.partition(":")
+    user, group = (_ROOT.get(part, part) for part in text.partition(":")[::2])
     if user.isdecimal():
         found = Owner(int(user), int(user))
     elif user:

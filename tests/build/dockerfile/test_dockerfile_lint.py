@@ -193,6 +193,7 @@ CASES = {
         "FROM alpine\nENV LD_LIBRARY_PATH=/x:${LD_LIBRARY_PATH:-}\n",
         ["UndefinedVar:2: Usage of undefined variable '$LD_LIBRARY_PATH'"],
     ),
+    "undefined-in-expose": ("FROM alpine\nEXPOSE $PORT\n", []),
     "undefined-in-document": (
         "FROM alpine\nCOPY <<EOF /a\n$nothing\nEOF\n",
         ["UndefinedVar:2: Usage of undefined variable '$nothing'"],

@@ -86,7 +86,7 @@ class ValueChecks:
         env = state.env
         assert isinstance(env, Watched)
         if id(instruction) in self.written:
-            if self._now.known:
+            if self._now.known and not isinstance(instruction, Expose):  # as BuildKit
                 missing = env.missing - state.args.keys() - _UNSEEN
                 for name in sorted(missing):
                     said = self._hint(name)
