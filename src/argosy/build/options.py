@@ -28,6 +28,7 @@ from argosy.model.reference import Reference
 from argosy.values import frozen
 
 if TYPE_CHECKING:
+    from argosy.build.engines import EngineName
     from argosy.build.remote_cache.words import ActionsCache, CacheFrom, CacheTo
 
 
@@ -110,6 +111,7 @@ class BuildOptions:
     metadata_file: str = ""
     metadata_warnings: bool = False  # BUILDX_METADATA_WARNINGS: what the checks found goes into it
     iidfile: str = ""
+    engines: "tuple[EngineName, ...]" = ()  # --load=ENGINE; they take it from the local images
     cache_from: "tuple[CacheFrom, ...]" = ()
     cache_to: "tuple[CacheTo, ...]" = ()
     source_date_epoch: int | None = None  # the caller reads SOURCE_DATE_EPOCH

@@ -53,7 +53,7 @@ def check(options: BuildOptions) -> None:
     if pushes and not named:
         raise UsageError("nothing says where to push to", remedy="name the image with --tag")
     for output in options.outputs:
-        if output.kind == "docker" and len(options.platforms) > 1:
+        if output.kind == "docker" and output.dest and len(options.platforms) > 1:
             raise UsageError(
                 "an archive of type docker holds one platform",
                 remedy="use type=oci, or one --platform",
@@ -67,7 +67,7 @@ def is_kept(options: BuildOptions) -> bool:
     """Whether the result is kept in the local images: always, unless it goes elsewhere only."""
     elsewhere = options.push or any(o.kind != "image" for o in options.outputs)
     asked = any(o.kind == "image" or o.wish.store for o in options.outputs)
-    return options.load or not elsewhere or asked
+    return options.load or bool(options.engines) or not elsewhere or asked
 
 
 def wants_files(options: BuildOptions) -> bool:
@@ -102,6 +102,8 @@ class Delivery:
         match output.kind:
             case "registry":
                 await self.push(names, by_digest=output.wish.by_digest)
+            case "docker" if not output.dest:
+                await self.load("docker", names, self.made)
             case "oci" | "docker":
                 await self._archive(output, names)
             case "local":
@@ -133,6 +135,15 @@ class Delivery:
                 tag = "" if by_digest else name.tag
                 await copy(self.made, digest, there, tag, report=self.report)
             self.pushed.add(name)
+
+    async def load(self, engine: str, names: Sequence[Reference], source: Source) -> None:
+        """Bring it into a container engine of this machine."""
+        from argosy.build.engines import EngineName, Loading  # noqa: PLC0415 - few builds do
+
+        with telling(self.report, f"load {engine}", f"loading into {engine}"):
+            image, environ = self.image.descriptor, os.environ
+            loading = Loading(image=image, names=names, images=source, environ=environ)
+            await loading.into(EngineName.parse(engine))
 
     async def _archive(self, output: Output, names: Sequence[Reference]) -> None:
         kind = "docker" if output.kind == "docker" else "oci"

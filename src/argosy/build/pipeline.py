@@ -44,8 +44,8 @@ from argosy.build.snapshot.supply import Supply
 from argosy.build.solver import Solution, Solver, inputs_first
 from argosy.build.sources.added import Additions
 from argosy.build.sources.bases import Base, BaseImages
-from argosy.build.sources.local import save_digests
 from argosy.build.sources.contexts import Contexts
+from argosy.build.sources.local import save_digests
 from argosy.build.sources.outside import Outside
 from argosy.build.staging import Staging
 from argosy.build.times import epoch_of, metadata_of, with_time
@@ -281,6 +281,8 @@ class _Build:
             form = form_of(self.options, epoch_of(self.options), output)
             this = replace(delivery, image=images.get(form, image))
             await this.deliver(output, names_of([*self.options.tags, *output.names]))
+        for engine in self.options.engines:
+            await delivery.load(str(engine), everywhere, self.ends.images)
         more = {"buildx.build.warnings": self.linting.notes()}
         more = more if self.options.metadata_warnings else {}
         await in_thread(write_notes, self.options, image, everywhere, more)

@@ -1,5 +1,7 @@
 """The words of `argosy build`: every flag, spelled as in `docker buildx build`."""
 
+from argparse import SUPPRESS
+
 from argosy.cli.options import (
     Parser,
     Switch,
@@ -138,8 +140,21 @@ def _results(parser: Parser) -> None:
     group = parser.add_argument_group("results")
     group.add_argument("--push", action=Switch, default=False, help="push to the names' registries")
     group.add_argument(
-        "--load", action=Switch, default=False, help="keep it in the local images (always done)"
+        "--load",
+        action=Switch,
+        default=False,
+        help="keep it in the local images; --load=docker, podman or containerd: load it there too",
     )
+    for engine in ("docker", "podman", "containerd"):
+        # Whole words, since a value of its own would swallow the context after a bare --load.
+        group.add_argument(
+            f"--load={engine}",
+            dest="engines",
+            action="append_const",
+            const=engine,
+            default=[],
+            help=SUPPRESS,
+        )
     group.add_argument(
         "-o",
         "--output",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from argosy.errors import UsageError
 
 if TYPE_CHECKING:
+    from argosy.build.engines import EngineName
     from argosy.build.limits import Conditions
     from argosy.build.pipeline import BuildOptions, Secret
     from argosy.build.remote_cache.words import CacheFrom, CacheTo
@@ -51,6 +52,7 @@ def options_of(
         outputs=tuple(Output.parse(text) for text in args.output),
         push=args.push,
         load=bool(args.load),
+        engines=_engines(args.engines, environ),
         no_cache=args.no_cache,
         pull=args.pull,
         agents=_agents(args.ssh),
@@ -72,6 +74,20 @@ def _agents(words: Sequence[str]) -> "tuple[Agent, ...]":
     from argosy.build.ssh import Agent
 
     return tuple(Agent.parse(word) for word in words)
+
+
+def _engines(
+    words: Sequence[str], environ: "os._Environ[str] | dict[str, str]"
+) -> "tuple[EngineName, ...]":
+    if not words:
+        return ()
+    from argosy.build.engines import EngineName
+
+    namespace = environ.get("CONTAINERD_NAMESPACE", "")  # ctr's own variable
+    return tuple(
+        EngineName("containerd", namespace) if word == "containerd" else EngineName.parse(word)
+        for word in dict.fromkeys(words)
+    )
 
 
 def _cache_from(words: Sequence[str]) -> "tuple[CacheFrom, ...]":
