@@ -53,7 +53,9 @@ def test_the_words_of_docker_build_become_options() -> None:
 
 def test_a_dash_reads_the_dockerfile_from_stdin() -> None:
     found = options("-", stdin=b"FROM scratch")
-    assert (found.context, found.dockerfile_text) == ("-", b"FROM scratch")
+    assert (found.context, found.dockerfile_text) == ("-", None)  # may be an archive: read later
+    with pytest.raises(UsageError, match="both the context and the Dockerfile"):
+        options("-f", "-", "-")
     assert options("-f", "-", "dir", stdin=b"x").dockerfile_text == b"x"
 
 

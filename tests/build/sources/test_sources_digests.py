@@ -92,7 +92,6 @@ def test_contexts_that_cannot_be_read_are_refused_with_the_reason(context, tmp_p
     for path, why in (
         (str(tmp_path / "none"), "does not exist"),
         (str(context / "d" / "f1"), "not a directory"),
-        ("https://example.com/x.git", "local directory"),
     ):
         with pytest.raises(UsageError) as caught:
             open_context(path, "", str(tmp_path))

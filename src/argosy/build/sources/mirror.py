@@ -141,11 +141,11 @@ class GitTree:
         name = sha256(git.access.url.encode()).hexdigest()[:32] + f"-{len(self._known.id)}"
         mirror = os.path.join(git.home, name)
         async with locked(f"{mirror}.lock"):
-            await self._mirrored(git, mirror)
             checkout = _Checkout(self.reference, self._known, git, mirror, top)
             try:
+                await self._mirrored(git, mirror)
                 await checkout.run()
-            except GitFailed:
+            except BuildError:
                 if await self._is_sound(git, mirror):
                     raise
                 # Damaged on the disk: it holds nothing that cannot be fetched again.
@@ -155,7 +155,7 @@ class GitTree:
 
     async def _is_sound(self, git: Git, mirror: str) -> bool:
         try:
-            await git("rev-list", "--objects", "--quiet", self._known.id, cwd=mirror)
+            await git("fsck", "--no-dangling", "--no-progress", cwd=mirror)
         except GitFailed:
             return False
         return True
