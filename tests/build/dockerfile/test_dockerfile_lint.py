@@ -386,6 +386,7 @@ def test_the_directive_says_what_counts_and_the_build_argument_overrides_it() ->
     assert failing.violation is not None
     assert failing.violation.summary == "lint violation found for rules: FromAsCasing"
     assert failing.violation.line == 2
+    assert failing.violation.source == "FROM scratch as base"
     given = {"BUILDKIT_DOCKERFILE_CHECK": "skip=ConsistentInstructionCasing;error=true"}
     overridden = report("#check=skip=all\n" + body, given)
     assert overridden.violation is not None

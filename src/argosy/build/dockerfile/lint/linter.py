@@ -18,7 +18,7 @@ from argosy.build.dockerfile.lint.style import check_style
 from argosy.build.dockerfile.lint.values import ValueChecks
 from argosy.build.dockerfile.parser import Dockerfile
 from argosy.build.dockerfile.plan import BaseImage, FromImage, FromStage, Stage
-from argosy.build.dockerfile.source import SourceRange
+from argosy.build.dockerfile.source import Fault, Source, SourceRange
 from argosy.build.dockerfile.stages import FrontendOptions, Node, StageGraph, arrange
 from argosy.errors import ArgosyError, DockerfileError
 from argosy.model.platform import Platform
@@ -45,6 +45,7 @@ class Surroundings:
 class Report:
     """What was found, from the top of the file down, and the error the checks ended at."""
 
+    source: Source
     findings: tuple[Finding, ...]
     error: ArgosyError | None = None
     is_error: bool = False  # error=true: findings fail a build
@@ -61,13 +62,12 @@ class Report:
             return None
         names = ", ".join(dict.fromkeys(f.rule.name for f in self.faults))
         first = self.faults[0]
-        return DockerfileError(
+        fault = Fault(
             f"lint violation found for rules: {names}",
-            file=first.where.file,
-            line=first.where.first,
             why=first.detail,
-            remedy="mend it, or write check=skip=NAME without error=true",
+            remedy="mend it, or leave the check out: # check=error=true;skip=NAME",
         )
+        return self.source.error(fault, first.where)
 
 
 def lint(
@@ -91,8 +91,10 @@ def lint(
         graph = arrange(dockerfile, options)
         _check_stages(graph, around, found, every_stage=every_stage)
     except ArgosyError as e:
-        return Report(findings=found.sorted(), error=e, is_error=selection.is_error)
-    return Report(findings=found.sorted(), is_error=selection.is_error)
+        return Report(
+            source=dockerfile.source, findings=found.sorted(), error=e, is_error=selection.is_error
+        )
+    return Report(source=dockerfile.source, findings=found.sorted(), is_error=selection.is_error)
 
 
 def lint_beginning(dockerfile: Dockerfile, build_args: Mapping[str, str]) -> tuple[Finding, ...]:
