@@ -62,8 +62,12 @@ class User:
             env=env,
             cwd=self.home,
             text=True,
-            stdin=subprocess.DEVNULL,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},  # type: ignore[call-overload]
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                **more,
+            },  # type: ignore[call-overload]
         )
 
     def run(self, *command: object) -> "subprocess.CompletedProcess[str]":

@@ -1,12 +1,15 @@
 """What root builds, a user builds too: the same digests; and nothing stays of a build that is ended."""
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import termios
 import time
 from pathlib import Path
 
@@ -214,15 +217,25 @@ def test_run_runs_an_image(user):
 
 def started(user, marker):
     """A build in the middle of a step; the id of the process that was started."""
-    context = user.home / f"long-{marker}"
-    shutil.copytree(user.home / "context" / "root", context / "root", symlinks=True)
-    (context / "Dockerfile").write_text(BASE + f"RUN echo ready; exec busybox sleep {marker}\n")
-    user.give(context)
+    context = long(user, marker)
     child = user.start(*ARGOSY, "build", "--progress", "plain", context)
     for line in child.stderr:
         if line.rstrip().endswith("ready"):
             return child, context
     raise AssertionError(child.wait())
+
+
+def long(user, marker):
+    context = user.home / f"long-{marker}"
+    shutil.copytree(user.home / "context" / "root", context / "root", symlinks=True)
+    (context / "Dockerfile").write_text(BASE + f"RUN echo ready; exec busybox sleep {marker}\n")
+    return user.give(context)
+
+
+def left_in(user):
+    build = user.home / "argosy/build"
+    work = [p for p in (build / "snapshots/work").iterdir() if p.is_dir()]
+    return [*(build / "runtime/containers").glob("*/state/*"), *work]
 
 
 def running(marker):
@@ -245,11 +258,33 @@ def test_a_cancelled_build_says_so_and_leaves_nothing(user, number):
     assert child.wait(30) == 128 + number
     assert gone(marker)
     shutil.rmtree(context)
-    build = user.home / "argosy/build"
-    assert not list((build / "runtime/containers").glob("*/state/*")), "containers"
-    assert [p for p in (build / "snapshots/work").iterdir() if p.is_dir()] == []
+    assert left_in(user) == []
     child.stderr.close()
     child.stdout.close()
+
+
+def test_ctrl_c_at_a_terminal_ends_a_build_in_order(user):
+    # The terminal tells both processes, so the one that waits must not tell the other again.
+    context = long(user, 471150)
+    terminal, theirs = pty.openpty()
+    child = user.start(
+        *ARGOSY, "build", "--progress", "plain", context,
+        stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=own_terminal,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b" ready" not in said.replace(b"echo ready", b""):
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    assert child.wait(30) == 130, said
+    os.close(terminal)
+    assert gone(471150)
+    assert left_in(user) == []
+
+
+def own_terminal():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_a_killed_build_takes_its_steps_along_and_the_next_one_succeeds(user):
@@ -262,6 +297,37 @@ def test_a_killed_build_takes_its_steps_along_and_the_next_one_succeeds(user):
     assert done.returncode == 0, done.stderr
     child.stderr.close()
     child.stdout.close()
+
+
+# The suite's own builds
+
+
+SUITE = (
+    "tests/build/snapshot/test_snapshot_overlay.py",
+    "tests/build/execute/test_execute_runtime.py",
+    "tests/build/test_pipeline_real.py",
+    "tests/build/test_sandbox_steps.py",
+)
+ONLY_ROOT = (  # devices, cgroups, and limits, which need cgroups
+    "test_what_a_step_writes_stays",
+    "test_a_cgroup_is_cleared_of_its_processes_and_removed",
+    "test_a_step_above_its_memory_limit_is_killed_and_the_error_says_so",
+    "test_limits_bound_a_step_and_are_no_part_of_the_key",
+)
+
+
+@pytest.mark.slow
+def test_the_suites_builds_pass_for_a_user_too(user):
+    inside = (
+        "import os, pytest, sys; from argosy.build.namespaces import enter; enter();"
+        f"os.chdir({str(ROOT)!r}); sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    user.env["PYTHONPATH"] = f"{ROOT}/src:{ROOT}"
+    options = ("-q", "-n0", "-p", "no:cacheprovider", "--basetemp", user.home / "tmp")
+    deselected = ("-k", " and ".join(f"not {name}" for name in ONLY_ROOT))
+    done = user.run(sys.executable, "-c", inside, *options, *deselected, *SUITE)
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert "passed" in done.stdout
 
 
 # What is missing

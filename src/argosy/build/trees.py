@@ -5,15 +5,21 @@ import secrets
 import shutil
 from contextlib import suppress
 
+_ATTEMPTS = 100  # each takes away all that was there when it began
+
 
 def remove_tree(path: str) -> None:
     """Remove a directory however deep it is (blocking); nothing to do if it is not there."""
-    with suppress(FileNotFoundError):
-        try:
-            shutil.rmtree(path)
-        except RecursionError:
-            _flatten(path)
-            shutil.rmtree(path)
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            try:
+                shutil.rmtree(path)
+            except RecursionError:
+                _flatten(path)
+                shutil.rmtree(path)
+        # What was missing may have been in there only: a runtime that ends removes its own files.
+        if not os.path.lexists(path):
+            return
 
 
 def _flatten(top: str) -> None:

@@ -159,7 +159,8 @@ def detach() -> int:
     # crun before 1.9 refuses hybrid cgroup trees. Out of its sight, the tree is a plain
     # v1 one, and steps start in half the time that runc takes. Only in here, of course.
     # In a user namespace the mounts of the host cannot be taken away, but covered.
-    if _libc.umount2(_HYBRID, _UMOUNT_NOFOLLOW | _MNT_DETACH) and os.path.ismount(_HYBRID):
+    _libc.umount2(_HYBRID, _UMOUNT_NOFOLLOW | _MNT_DETACH)
+    if os.path.ismount(_HYBRID):
         _libc.mount(b"none", _HYBRID, b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, b"size=4k")
     return 0
 
