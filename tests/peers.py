@@ -194,6 +194,50 @@ def _wait_for_docker(address: str, process: "subprocess.Popen[bytes]", log: Path
     pytest.fail("dockerd did not start:\n" + log.read_text()[-3000:])
 
 
+CONTAINERD_CONFIG = """\
+version = 2
+root = "{root}/data"
+state = "{root}/run"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{root}/socket"
+"""
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Run]:
+    """A containerd of its own; the fixture is the `ctr` command that talks to it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: containerd")
+    need("containerd-shim-runc-v2")
+    with tempfile.TemporaryDirectory(prefix="containerd-") as short:  # sockets have short names
+        root = Path(short)
+        (root / "config.toml").write_text(CONTAINERD_CONFIG.format(root=root))
+        args = [need("containerd"), "--config", f"{root}/config.toml"]
+        with (root / "log").open("wb") as out:
+            process = subprocess.Popen(
+                args, stdout=out, stderr=out, env={**os.environ, "PATH": PATH}
+            )
+        try:
+            _wait_for_socket(root / "socket", process, root / "log")
+            yield lambda *words, **more: run("ctr", "-a", f"{root}/socket", *words, **more)
+        finally:
+            process.terminate()
+            process.wait(30)
+            for mount in sorted(_mounts_below(root), reverse=True):
+                subprocess.run(["umount", "-l", mount], capture_output=True)
+
+
+def _wait_for_socket(path: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(300):
+        if path.exists():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    pytest.fail(f"{process.args!r} did not start:\n" + log.read_text()[-3000:])
+
+
 def _mounts_below(root: Path) -> list[str]:
     lines = Path("/proc/self/mounts").read_text().splitlines()
     return [line.split()[1] for line in lines if line.split()[1].startswith(str(root))]
