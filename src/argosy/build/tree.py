@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from argosy.build.dockerfile import glob
-from argosy.build.dockerfile.source import Fault
+from argosy.build import glob
 from argosy.errors import BuildError
 from argosy.model.digest import Digest
 from argosy.values import frozen
@@ -349,5 +348,5 @@ def match_expression(pattern: str) -> re.Pattern[str]:
     """One path element of Go's filepath.Match as a regular expression; BuildError if it is malformed."""
     try:
         return glob.element(pattern)
-    except Fault as e:
-        raise BuildError(e.summary, why=e.why, remedy=e.remedy) from e
+    except glob.BadPattern as e:
+        raise BuildError(str(e), why=e.why, remedy=e.remedy) from e

@@ -40,7 +40,12 @@ def chmod(mode: str) -> str:
 def chown(owner: str) -> str:
     """`user[:group]` or `:group`, names or ids; as written."""
     user, colon, group = owner.partition(":")
-    if not (user or group) or (colon and not group) or ":" in group or any(c.isspace() for c in owner):
+    if (
+        not (user or group)
+        or (colon and not group)
+        or ":" in group
+        or any(c.isspace() for c in owner)
+    ):
         raise Fault(
             f"--chown: {owner[:60]!r} is not an owner",
             at=owner[:60],

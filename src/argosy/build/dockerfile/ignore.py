@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 
-from argosy.build.dockerfile import glob
+from argosy.build import glob
 from argosy.build.dockerfile.source import Fault, Source, SourceRange
 from argosy.values import frozen
 
@@ -58,7 +58,10 @@ def read_pattern(line: str, number: int = 0) -> Pattern:
         raise Fault("`!` alone is no pattern", at="!", remedy="write what to keep: !keep/this")
     cleaned = posixpath.normpath(text)
     cleaned = ("/" + cleaned.lstrip("/") if cleaned[0] == "/" else cleaned).removeprefix("/")
-    _parts(cleaned)  # refuse now what could not be matched later
+    try:
+        _parts(cleaned)  # refuse now what could not be matched later
+    except glob.BadPattern as e:
+        raise Fault(str(e), at=e.text, why=e.why, remedy=e.remedy) from e
     return Pattern(cleaned or ".", keeps, number)
 
 
