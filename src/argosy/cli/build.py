@@ -76,6 +76,10 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
             layout=_layout,
             stdin=sys.stdin.buffer.read,
         )
+        if args.verify_reproducible:
+            from argosy.cli.building.verifying import verify
+
+            return await verify(args, options, session, ends)
         result = await build(options, settings=session.settings, ends=ends, report=session.report)
     _tell(args, result)
     return 0

@@ -82,6 +82,12 @@ def _asking(parser: Parser) -> None:
         "--check", action=Switch, default=False, help="check the Dockerfile (as --call=check)"
     )
     group.add_argument(
+        "--verify-reproducible",
+        action=Switch,
+        default=False,
+        help="build twice without cache and tell every difference; delivers nothing",
+    )
+    group.add_argument(
         "--call",
         metavar="METHOD[,format=json]",
         default="",
