@@ -28,6 +28,7 @@ from argosy.values import frozen
 
 _VARIABLE = re.compile(r"\$\{?([a-zA-Z_][a-zA-Z0-9_]*)")
 _LAYOUT = "oci-layout://"
+_TARGET = "target:"
 _IMAGE_SCHEMES = ("docker-image://", "docker://")
 
 
@@ -73,6 +74,7 @@ class StageGraph:
 
     def origin(self, name: str, user: int) -> Origin:
         """What `--from=name` or `from=name` means in the stage at index `user`; Fault if nothing."""
+        name = _stage_meant(self.dockerfile.stages, self.options, name)
         context = _context(self.options, name)
         if context is not None:
             return context
@@ -277,6 +279,7 @@ def _base(
     above: tuple[BuildStage, ...],
     options: FrontendOptions,
 ) -> Base | FromContext:
+    image = _stage_meant(above, options, image)
     context = _context(options, image, platform)
     if context is not None:
         return context
@@ -305,7 +308,7 @@ def _context(
         return None
     wanted = _known_as(name)
     found = next((n for n in options.contexts if _known_as(n) == wanted), None)
-    if found is None:
+    if found is None or options.contexts[found].startswith(_TARGET):
         return None
     value = options.contexts[found]
     if value.startswith(_LAYOUT):
@@ -315,6 +318,24 @@ def _context(
             ref = value.removeprefix(scheme)
             return FromImage(_image(ref, platform or options.platform, ()))
     return FromContext(found)
+
+
+def _stage_meant(stages: tuple[BuildStage, ...], options: FrontendOptions, name: str) -> str:
+    """The stage of this file that a named context `target:STAGE` puts in the place of a name."""
+    wanted = _known_as(name)
+    value = next((v for n, v in options.contexts.items() if _known_as(n) == wanted), "")
+    if not value.startswith(_TARGET):
+        return name
+    target = value.removeprefix(_TARGET)
+    if _named(stages, target, before=len(stages)) is None:
+        known = [s.start.name_written for s in stages if s.start.name]
+        raise Fault(
+            f"the build context {name} is {value}, but there is no such stage above",
+            at=name,
+            why="the stages are: " + (", ".join(known) or "without names"),
+            remedy=did_you_mean(target, known),
+        )
+    return target
 
 
 def _known_as(name: str) -> str:
