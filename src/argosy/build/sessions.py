@@ -83,7 +83,9 @@ def _locked(path: str) -> int:
 def _abandoned(path: str) -> int | None:
     """A descriptor that holds the lock if nobody does: its process is gone."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # Sessions begin with their lock, so a directory without one is what a runtime that
+        # ended late made again.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

@@ -1,9 +1,9 @@
 """Removing directories, however they came to be."""
 
+import errno
 import os
 import secrets
 import shutil
-from contextlib import suppress
 
 _ATTEMPTS = 100  # each takes away all that was there when it began
 
@@ -11,15 +11,24 @@ _ATTEMPTS = 100  # each takes away all that was there when it began
 def remove_tree(path: str) -> None:
     """Remove a directory however deep it is (blocking); nothing to do if it is not there."""
     for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError):
-            try:
-                shutil.rmtree(path)
-            except RecursionError:
-                _flatten(path)
-                shutil.rmtree(path)
-        # What was missing may have been in there only: a runtime that ends removes its own files.
+        try:
+            _remove(path)
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            if e.errno != errno.ENOTEMPTY:
+                raise
+        # What was missing, or new, may have been below: a runtime that ends cleans up as well.
         if not os.path.lexists(path):
             return
+
+
+def _remove(path: str) -> None:
+    try:
+        shutil.rmtree(path)
+    except RecursionError:
+        _flatten(path)
+        shutil.rmtree(path)
 
 
 def _flatten(top: str) -> None:
