@@ -156,6 +156,15 @@ class Swaps(Protocol):
 
 
 @runtime_checkable
+class Collects(Protocol):
+    """A Store that can give up the bytes that nothing in it needs any more."""
+
+    async def collect(self) -> int:
+        """Remove what no listed manifest leads to; the number of blobs. Not while others write."""
+        ...
+
+
+@runtime_checkable
 class Derived(Protocol):
     """A Source made of others; what is mounted or moved by name needs the one that really has it."""
 

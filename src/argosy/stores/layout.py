@@ -24,7 +24,7 @@ from argosy.errors import ManifestInvalid, NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest, is_digest
-from argosy.model.manifest import dump
+from argosy.model.manifest import dump, parse_manifest
 from argosy.stores.incoming import receive, sweep, sync_directory, write_whole
 from argosy.stores.layout_index import (
     LARGEST_MANIFEST,
@@ -119,6 +119,10 @@ class OCILayout:
     async def delete(self, ref: str) -> None:
         """Forget a name or, by digest, a manifest with its names. Its blobs stay."""
         await in_thread(self._delete, ref)
+
+    async def collect(self) -> int:
+        """Remove the blobs that nothing listed leads to; the number of them."""
+        return await in_thread(self._collect)
 
     # What follows blocks: it runs in threads.
 
@@ -293,6 +297,32 @@ class OCILayout:
                 os.unlink(self.blob_path(Digest.parse(ref)))
         elif not gone:
             raise self._nothing(ref, None)
+
+    def _collect(self) -> int:
+        with storage_errors(f"clean up {self.path}"), self._locked():
+            needed = self._needed()
+            count = 0
+            for algorithm, length in HEX_LENGTH.items():
+                folder = os.path.join(self._blobs, algorithm)
+                for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                    if len(name) == length and f"{algorithm}:{name}" not in needed:
+                        os.unlink(os.path.join(folder, name))
+                        count += 1
+            return count
+
+    def _needed(self) -> set[Digest]:
+        """Everything below what is listed; ManifestInvalid, and nothing is lost, if that cannot be told."""
+        needed: set[Digest] = set()
+        pending = list(self.index().listed())
+        while pending:
+            desc = pending.pop()
+            if desc.digest in needed:
+                continue
+            needed.add(desc.digest)
+            if media.is_manifest(desc.media_type):
+                body = self.read_small(desc.digest)
+                pending += parse_manifest(body, desc.media_type).children if body else ()
+        return needed
 
 
 def check_header(body: bytes, where: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from argosy.build.remote_cache.format import CacheRecord, CacheWriter
+from argosy.build.remote_cache.format import Bounds, CacheRecord, CacheWriter
 from argosy.build.remote_cache.publishing import Place, publish
 from argosy.build.remote_cache.shelf import Part, read_shelf
 from argosy.content.memory import MemoryStore
@@ -122,6 +122,18 @@ async def test_nobody_is_lost_in_a_directory(scopes, tmp_path):
     assert await found(OCILayout(str(tmp_path))) == expected(scopes)
     listed = json.loads((tmp_path / "index.json").read_bytes())["manifests"]
     assert len(listed) == 1  # what lost the race is not listed
+
+
+async def test_collecting_leaves_what_the_cache_needs_and_nothing_else(tmp_path):
+    store, source = OCILayout(str(tmp_path)), MemoryStore()
+    place = Place(store=store, tag="cache", name="c", bounds=Bounds(builds=1))
+    await publish({"a": await part(source, "old", used=1)}, source, place)
+    await publish({"a": await part(source, "new", used=9)}, source, place)
+    (tmp_path / "blobs/sha256/.unfinished").write_text("of another process")
+    assert await store.collect() == 4  # the old layer, config, manifest and index
+    assert await found(store) == {"a": {"new"}}
+    assert await store.collect() == 0
+    assert (tmp_path / "blobs/sha256/.unfinished").exists()
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from argosy.build.remote_cache.recompress import Recompression
 from argosy.build.remote_cache.shelf import Part, inline
 from argosy.build.remote_cache.words import CacheFrom, CacheTo
 from argosy.build.solver import Solution
-from argosy.content.store import Source, Store
+from argosy.content.store import Collects, Source, Store
 from argosy.errors import (
     ArgosyError,
     ConfigError,
@@ -153,6 +153,8 @@ class RemoteCaches:
         async with opened_to(to, self.here.ends) as (store, tag):
             place = Place(store=store, tag=tag, name=to.name, oci=to.oci_media_types)
             await publish(parts, self.origins, place, self.here.report)
+            if to.reset and isinstance(store, Collects):
+                await store.collect()
 
     async def known(self, targets: Sequence[Target], solution: Solution) -> dict[int, Known]:
         """What this build or an earlier one knows of every op below the targets."""
