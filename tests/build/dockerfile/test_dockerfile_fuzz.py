@@ -190,6 +190,8 @@ LINE = 60_000
         'FROM a\nRUN ["' + '\\"' * (LINE // 2) + '"]',
         "FROM a\nRUN " + "<<A " * 2000 + "\n" + "A\n" * 2000,
         "FROM a\nRUN " + "<<A " * 5000 + "\n" + "B\n" * 20_000,
+        "FROM a\nRUN <<" + " " * LINE + "A\nA\n",
+        "FROM a\nRUN " + "<< " * (LINE // 3) + "\n",
         "FROM a\nRUN " + "'" * LINE,
         "FROM a\nENV " + "a=b " * (LINE // 4),
         "FROM a\nENV " + "a=$a$a " * 40 + "\n" + "ENV a=x$a$a$a\n" * 200,

@@ -15,7 +15,8 @@ from argosy.values import frozen
 
 _DIRECTIVES = frozenset(["syntax", "escape", "check"])
 _TAKES_DOCUMENTS = frozenset(["RUN", "COPY", "ADD"])
-_HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
+_HEREDOC = re.compile(r"([0-9]*)<<(-?)\s*([^<]+)")
+_AWAITS_WORD = re.compile(r"[0-9]*<<")  # `<< EOF` is one word; `<<- EOF` is not
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
 
 
@@ -305,6 +306,9 @@ def _shell_words(text: str) -> list[str]:
             quote = "" if char == quote else quote
         elif char in "'\"":
             quote = char
+        elif char.isspace() and _AWAITS_WORD.fullmatch(text, start, position):
+            while text[position + 1 : position + 2].isspace():
+                position += 1
         elif char.isspace():
             words.append(text[start:position])
             start = position + 1

@@ -258,7 +258,7 @@ class StageState:
         ]
         ports = [port for word in words for port in checks.ports(word)]
         self.draft.merge("ExposedPorts", {port: {} for port in ports})
-        self.draft.record(f"EXPOSE [{' '.join(sorted(set(ports)))}]")
+        self.draft.record(f"EXPOSE [{' '.join(sorted(ports))}]")
 
     @apply.register
     def _volume(self, instruction: Volume) -> None:
