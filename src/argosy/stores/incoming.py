@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from argosy.concurrency import first_error, in_thread
+from argosy.concurrency import first_error, in_thread, in_thread_to_end
 from argosy.content.store import Body, SelfChecking
 from argosy.content.verify import Verifier
 from argosy.model.descriptor import Descriptor
@@ -83,15 +83,15 @@ async def receive(desc: Descriptor, body: Body, path: str, *, within: str, durab
     thread the next one is awaited.
     """
     what = f"write {path}"
-    with storage_errors(what):
-        incoming = await in_thread(_Incoming, desc, within, durable=durable)
+    begun: list[_Incoming] = []  # filled in the thread: a cancelled caller never gets its result
     try:
-        bare = body.bare() if isinstance(body, SelfChecking) else body
         with storage_errors(what):
-            await _fill(incoming, bare)
-            await in_thread(incoming.commit, path)
+            await in_thread_to_end(lambda: begun.append(_Incoming(desc, within, durable=durable)))
+            await _fill(begun[0], body.bare() if isinstance(body, SelfChecking) else body)
+            await in_thread(begun[0].commit, path)
     finally:
-        await in_thread(incoming.discard)
+        for incoming in begun:
+            await in_thread_to_end(incoming.discard)
 
 
 async def _fill(incoming: _Incoming, body: Body) -> None:
