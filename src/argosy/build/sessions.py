@@ -6,11 +6,14 @@ however it ends. Whoever comes next removes the directories whose lock is free.
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from argosy.errors import StorageError
+
+_NAME = re.compile("[0-9a-f]{8}")
 
 
 class Session:
@@ -48,7 +51,7 @@ class Session:
             os.close(fd)
 
     def _sweep(self) -> None:
-        for name in os.listdir(self._folder):
+        for name in filter(_NAME.fullmatch, os.listdir(self._folder)):
             path = os.path.join(self._folder, name)
             if (fd := _abandoned(os.path.join(path, "lock"))) is not None:
                 self._discard(path)
