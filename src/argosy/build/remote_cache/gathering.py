@@ -11,7 +11,7 @@ from dataclasses import field
 
 from argosy.build.export import EMPTY_LAYER
 from argosy.build.graph import Layer, Op, Snapshot
-from argosy.build.ops import Image
+from argosy.build.ops import Image, Linked
 from argosy.build.remote_cache.format import CacheRecord, CacheWriter
 from argosy.build.remote_cache.shelf import Part
 from argosy.build.remote_cache.words import Mode
@@ -45,7 +45,7 @@ class Gathering:
 
     async def part(self, target: Op, mode: Mode) -> Part:
         """The cache of one platform: `min` is the path from the target to its base, `max` all below it."""
-        ops = [op for op in (below(target) if mode == "max" else path(target)) if op.inputs]
+        ops = [op for op in (below(target) if mode == "max" else _own(target)) if op.inputs]
         known = [self.known[id(op)] for op in ops if id(op) in self.known]
         layers = await self._packed(known)
         writer, now = CacheWriter(), 0 if self.timeless else int(time.time())
@@ -71,8 +71,9 @@ class Gathering:
         snapshots: dict[str, Snapshot] = {}
         for one in known:
             snapshot, depth = one.snapshot, _depth(one.snapshot) - len(_base(one.op))
-            while snapshot is not None and depth > 0 and snapshot.id not in snapshots:
-                snapshots[snapshot.id] = snapshot
+            # To the bottom each time: a linked layer lies on several parents under one id.
+            while snapshot is not None and depth > 0:
+                snapshots.setdefault(snapshot.id, snapshot)
                 snapshot, depth = snapshot.parent, depth - 1
         slots = asyncio.Semaphore(max(2, os.cpu_count() or 1))
 
@@ -100,6 +101,12 @@ def path(target: Op) -> list[Op]:
     while found[-1].inputs:
         found.append(found[-1].inputs[0])
     return found[::-1]
+
+
+def _own(target: Op) -> list[Op]:
+    """The ops whose layers the target's image has: COPY --link made its layer apart from the path."""
+    ops = path(target)
+    return [*(op.layer for op in ops if isinstance(op, Linked)), *ops]
 
 
 def below(*targets: Op) -> list[Op]:
