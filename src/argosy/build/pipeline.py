@@ -283,8 +283,10 @@ class _Build:
             await this.deliver(output, names_of([*self.options.tags, *output.names]))
         for engine in self.options.engines:
             await delivery.load(str(engine), everywhere, self.ends.images)
-        more = {"buildx.build.warnings": self.linting.notes()}
+        more: dict[str, object] = {"buildx.build.warnings": self.linting.notes()}
         more = more if self.options.metadata_warnings else {}
+        if trace := self.options.telling.trace:
+            more["argosy.trace"] = trace
         await in_thread(write_notes, self.options, image, everywhere, more)
         return tuple(str(n) for n in everywhere)
 
