@@ -198,7 +198,7 @@ LINE = 60_000
         "FROM a\nENV a=" + "${a:-" * 10_000,
         "FROM a\nENV a=" + "x" * LINE + "\n" + "LABEL b=${a//x/y}\n" * 50,
         "FROM a\nENV " + " ".join(f"x=$b{n}" for n in range(6000)),
-        "FROM a\n" + "".join(f"ENV a{n}=$b{n}\n" for n in range(3000)),
+        "FROM a\n" + "".join(f"ENV a{n}=$b{n}\n" for n in range(1000)),
         "".join(f"ARG a{n}\n" for n in range(2000)) + "FROM a" + "$b$c$d" * 200 + "\n",
         "FROM a\n" + "# check=skip=a,b,c\nCMD x\n" * 3000,
         "FROM a\nCOPY " + "--exclude=a " * 5000 + "a b",

@@ -53,7 +53,7 @@ class _Seen:
     workdir: bool = False  # a WORKDIR likewise
     known: bool = True  # its base image's config is known
     last: dict[type, SourceRange] = field(default_factory=dict)
-    names: frozenset[str] = frozenset()  # of the variables, before the instruction at hand
+    names: set[str] = field(default_factory=set)  # of the variables, as they are set
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class ValueChecks:
             self._now.known = node.base.image not in self.unknown
             self._now.shell = "Shell" in state.draft.config
         self._stages[node.stage.index] = self._now
-        self._now.names = frozenset(state.env)
+        self._now.names = set(state.env)
         state.env = Watched(state.env)
 
     def applied(self, instruction: Instruction, state: StageState) -> None:
@@ -89,17 +89,17 @@ class ValueChecks:
             if self._now.known and not isinstance(instruction, Expose):  # as BuildKit
                 missing = env.missing - state.args.keys() - _UNSEEN
                 for name in sorted(missing):
-                    said = self._hint(name)
+                    said = self._hint(name, self._now.names)
                     self.found.add(rules.UNDEFINED_VAR, instruction.where, name, said)
             self._check(instruction, state)
         env.forget()
-        self._now.names = frozenset(env)
+        self._now.names |= _set_by(instruction)
 
-    def _hint(self, name: str) -> str:
+    def _hint(self, name: str, known: AbstractSet[str]) -> str:
         self._hints += 1
-        if self._hints > _MAX_HINTS or len(self._now.names) > _MAX_HINTS:
+        if self._hints > _MAX_HINTS or len(known) > _MAX_HINTS:
             return ""  # a hostile file must not make us compare all its names with each other
-        return hint(name, self._now.names, "$")
+        return hint(name, known, "$")
 
     @singledispatchmethod
     def _check(self, instruction: Instruction, state: StageState) -> None:
@@ -182,6 +182,13 @@ class ValueChecks:
                 cleaned = posixpath.normpath(path.lstrip("/") or ".")
                 if _ignores(rules_of, cleaned):
                     self.found.add(rules.COPY_IGNORED_FILE, instruction.where, verb, cleaned)
+
+
+def _set_by(instruction: Instruction) -> set[str]:
+    """The variables that an instruction sets, or may set."""
+    if isinstance(instruction, Env):
+        return {name for name, _ in instruction.pairs}
+    return {name for name, _ in instruction.args} if isinstance(instruction, Arg) else set()
 
 
 def _ignores(rules_of: Matcher, path: str) -> bool:
