@@ -123,20 +123,6 @@ async def test_a_linked_layer_is_found_below_whatever_it_comes_to_lie_on(machine
     assert two.snapshots.applied == []
 
 
-async def test_a_linked_layer_on_two_parents_is_exported_with_both(machine):
-    one, two = machine(), machine()
-    dockerfile = (
-        "FROM scratch AS a\nRUN write /one 1\nCOPY --link source /x\n"
-        "FROM scratch\nRUN write /two 2\nCOPY --link source /x\nCOPY --from=a /one /y\n"
-    )
-    first = await make(one, dockerfile, to=[f"type=registry,ref={REF},mode=max"])
-    second = await make(two, dockerfile, source=[REF])
-    assert (second.cached, second.digest) == (second.steps, first.digest)
-    changed = dockerfile.replace("/one /y", "/x /y")
-    await make(two, changed, source=[REF])
-    assert two.execute.processes == []
-
-
 async def test_a_build_that_was_all_cache_exports_every_record(machine):
     one, two = machine(), machine()
     await make(one)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -19,14 +20,22 @@ RUN mkdir -m 1777 /open && ln -s made /app/link && touch /app/empty
 """
 
 
-@pytest.fixture
-def machines(tmp_path):
-    """Two homes that know the same base image, and a context."""
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with a base image and nothing else."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    made = tmp_path_factory.mktemp("base") / "home"
+    argosy("base", "busybox", "-t", "example.com/bb", ARGOSY_HOME=str(made))
+    return made
+
+
+@pytest.fixture
+def machines(home, tmp_path):
+    """Two homes that know the same base image, and a context."""
     homes = [str(tmp_path / name) for name in ("one", "two")]
-    for home in homes:
-        argosy("base", "busybox", "-t", "example.com/bb", ARGOSY_HOME=home)
+    for one in homes:
+        shutil.copytree(home / "images", f"{one}/images")
     (tmp_path / "context").mkdir()
     (tmp_path / "context/Dockerfile").write_text(DOCKERFILE)
     (tmp_path / "context/source").write_text("text\n")
@@ -83,3 +92,27 @@ def test_two_machines_share_a_directory_which_reset_keeps_small(machines, tmp_pa
     assert before < len(blobs) < 2 * before
     index = json.loads((place / "index.json").read_bytes())
     assert [m["digest"].partition(":")[2] in blobs for m in index["manifests"]] == [True]
+
+
+LINKED = """
+FROM example.com/bb AS a
+RUN echo 1 > /one
+COPY --link source /x
+FROM example.com/bb
+RUN echo 2 > /two
+COPY --link source /x
+COPY --from=a /one /y
+"""
+
+
+@pytest.mark.root
+def test_a_linked_layer_on_two_parents_is_exported_with_both(machines, tmp_path):
+    (one, two), context = machines
+    place = tmp_path / "cache"
+    (tmp_path / "context/Dockerfile").write_text(LINKED)
+    first = build(one, context, "--cache-to", f"type=local,dest={place},mode=max")
+    second = build(two, context, "--cache-from", f"type=local,src={place}")
+    assert (second["cached"], second["digest"]) == (second["steps"], first["digest"])
+    (tmp_path / "context/Dockerfile").write_text(LINKED.replace("/one /y", "/x /y"))
+    third = build(two, context, "--cache-from", f"type=local,src={place}")
+    assert third["cached"] == third["steps"] - 1
