@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from argosy.build.git_facts import GitFacts, git_facts, without_credentials
-from argosy.build.metadata import Telling, trace_of
 from argosy.build.options import BuildOptions, Output
 from argosy.build.reproduce import verify_reproducible
+from argosy.build.telling import Telling, trace_of
 from argosy.errors import UsageError
 
 pytestmark = [

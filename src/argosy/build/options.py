@@ -9,7 +9,6 @@ from argosy.build.fetch import Fetch
 from argosy.build.graph import Execute, Shell, Snapshotter
 from argosy.build.layers.compression import Compression
 from argosy.build.limits import Conditions
-from argosy.build.metadata import Telling
 from argosy.build.origins import Origins
 from argosy.build.output_words import (
     OutputKind,
@@ -20,6 +19,7 @@ from argosy.build.output_words import (
     wish_of,
 )
 from argosy.build.ssh import Agent
+from argosy.build.telling import Telling
 from argosy.content.store import Source, Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest

@@ -26,8 +26,8 @@ def options_of(
     stdin: Callable[[], bytes],
 ) -> "BuildOptions":
     """The build's options; UsageError says which word cannot be read."""
-    from argosy.build.metadata import Telling
     from argosy.build.pipeline import BuildOptions, Output
+    from argosy.build.telling import Telling
 
     _refuse(args)
     if args.context == "-" and args.file == "-":
