@@ -80,9 +80,23 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
             from argosy.cli.building.verifying import verify
 
             return await verify(args, options, session, ends)
-        result = await build(options, settings=session.settings, ends=ends, report=session.report)
+        with _summarised(session.report) as (report, facts):
+            result = await build(options, settings=session.settings, ends=ends, report=report)
+            facts += [(name, str(result.digest)) for name in result.names or ("(no name)",)]
     _tell(args, result)
     return 0
+
+
+@contextmanager
+def _summarised(report: "Report") -> "Iterator[tuple[Report, list[tuple[str, str]]]]":
+    """The reporter of a build, and where its results go for the CI's job summary, if it wants one."""
+    if not (path := os.environ.get("GITHUB_STEP_SUMMARY")):
+        yield report, []
+        return
+    from argosy.cli.terminal.summary import summarised
+
+    with summarised(path, report) as summary:
+        yield summary, summary.facts
 
 
 def _layout(path: str) -> "Store":

@@ -18,6 +18,7 @@ from argosy.observe import Event, Report, silent
 
 KINDS = ("auto", "tty", "plain", "rawjson", "quiet", "none")
 _TAIL = 6  # lines of output kept per step
+_LONGEST = 64 << 10  # characters that wait for their newline
 
 Clock = Callable[[], float]
 
@@ -121,6 +122,8 @@ class Board:
     def log(self, line: Line, text: str) -> list[str]:
         """Whole lines of output that `text` completes; the rest waits for its newline."""
         *whole, line.partial = (line.partial + text).split("\n")
+        if len(line.partial) > _LONGEST:  # a flood without newlines must not fill the memory
+            whole, line.partial = [*whole, line.partial], ""
         shown = [_last_of_overwritten(one) for one in whole]
         line.tail = [*line.tail, *shown][-_TAIL:]
         return shown
