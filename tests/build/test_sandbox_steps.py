@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from argosy.build.limits import Conditions, Limits, Ulimit
-from argosy.build.ssh import Agent
+from argosy.build.ssh import Agent, forwarded
 from argosy.errors import BuildError, ConfigError, StepFailed, UsageError
 from tests.building import BASE, Real
 
@@ -120,11 +120,8 @@ IDENTITIES, REMOVE_ALL, FAILURE, ANSWER = b"\x0b", b"\x13", 5, 12
 
 
 def test_a_step_may_list_keys_but_not_remove_them(agent, tmp_path):
-    from argosy.build.owners import Owner
-    from argosy.build.ssh import forwarded
-
     path = str(tmp_path / "inside")
-    with forwarded(Agent(paths=(agent[0],)), path, Owner(12, 34), 0o660):
+    with forwarded(Agent(paths=(agent[0],)), path, (12, 34), 0o660):
         status = os.stat(path)
         assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12, 34, 0o660)
         assert _ask(path, REMOVE_ALL)[0] == FAILURE
@@ -153,16 +150,13 @@ async def test_an_ssh_mount_is_a_socket_at_its_place_and_in_the_environment(worl
 
 async def test_a_key_file_is_served_by_an_agent_of_our_own(agent, tmp_path):
     path = str(tmp_path / "inside")
-    from argosy.build.owners import Owner
-    from argosy.build.ssh import forwarded
-
     before = threading.active_count()
-    with forwarded(Agent(id="k", paths=(agent[1],)), path, Owner(), 0o600):
+    with forwarded(Agent(id="k", paths=(agent[1],)), path, (0, 0), 0o600):
         assert _ask(path, IDENTITIES)[1:5] == (1).to_bytes(4, "big")
     assert threading.active_count() <= before + 1  # the last connection's thread may still end
     with (
         pytest.raises(ConfigError, match="cannot be used"),
-        forwarded(Agent(id="k", paths=(str(tmp_path / "none"),)), path + "2", Owner(), 0o600),
+        forwarded(Agent(id="k", paths=(str(tmp_path / "none"),)), path + "2", (0, 0), 0o600),
     ):
         pass
 

@@ -183,7 +183,7 @@ class _Mounting:
         target = m.target or f"/run/buildkit/ssh_agent.{self.held.agents}"
         self.held.agents += 1
         source = await in_thread(self.files.path)
-        block = forwarded(agent, source, Owner(m.uid, m.gid), m.mode)
+        block = forwarded(agent, source, (m.uid, m.gid), m.mode)
         await in_thread(block.__enter__)
         self.stack.push_async_callback(in_thread, block.__exit__, None, None, None)
         # The first one is where ssh looks, as with BuildKit.

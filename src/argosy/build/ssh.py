@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Self
 
-from argosy.build.owners import Owner
 from argosy.errors import BuildError, ConfigError, UsageError
 from argosy.values import frozen
 
@@ -124,10 +123,10 @@ def _add(key: str, path: str) -> None:
 
 
 @contextmanager
-def forwarded(agent: Agent, path: str, owner: Owner, mode: int) -> Iterator[None]:
+def forwarded(agent: Agent, path: str, owner: tuple[int, int], mode: int) -> Iterator[None]:
     """A socket at `path`, for a step, behind which `agent` answers (blocking to set up)."""
     with agent.opened() as behind, _Forward(path, behind) as server:
-        os.chown(path, owner.uid, owner.gid)
+        os.chown(path, *owner)
         os.chmod(path, mode)
         thread = Thread(target=server.serve_forever, args=(0.05,), name="argosy-ssh", daemon=True)
         thread.start()
