@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.cli.terminal.progress import Board
+from argosy.cli.terminal.progress import Board, log_lines
 from argosy.cli.terminal.summary import Summary, summarised
 from argosy.observe import Event, silent
 
@@ -66,3 +66,15 @@ def test_output_without_a_newline_is_bounded() -> None:
     shown = [s for _ in range(200) for s in board.log(line, "x" * 4096)]
     assert len(line.partial) <= 65536
     assert sum(map(len, shown)) + len(line.partial) == 200 * 4096
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"), [("", 6), ("2", 2), ("0", 6), ("-3", 6), ("many", 6), ("²", 6)]
+)
+def test_as_many_lines_of_output_are_kept_as_buildkits_variable_says(
+    asked: str, lines: int
+) -> None:
+    board = Board(tail=log_lines({"BUILDKIT_TTY_LOG_LINES": asked}))
+    line = board.take(Event("started", "a", "RUN seq 20"))
+    board.log(line, "".join(f"{n}\n" for n in range(20)))
+    assert line.tail == [str(n) for n in range(20)][-lines:]

@@ -17,7 +17,8 @@ from argosy.model import media
 from argosy.observe import Event, Report, silent
 
 KINDS = ("auto", "tty", "plain", "rawjson", "quiet", "none")
-_TAIL = 6  # lines of output kept per step
+_TAIL = 6  # lines of output kept per step, unless asked otherwise
+_DIGITS = 5  # more lines than any terminal has are nobody's wish
 _LONGEST = 64 << 10  # characters that wait for their newline
 
 Clock = Callable[[], float]
@@ -54,8 +55,15 @@ def showing(kind: str, stream: TextIO | None = None) -> AbstractContextManager[R
     if kind == "tty":
         from argosy.cli.terminal.tty import Display
 
-        return Display(stream)
+        return Display(stream, tail=log_lines(os.environ))
     return nullcontext(silent)
+
+
+def log_lines(environ: Mapping[str, str]) -> int:
+    """Lines of output shown below a running step: BUILDKIT_TTY_LOG_LINES, as BuildKit reads it."""
+    asked = environ.get("BUILDKIT_TTY_LOG_LINES", "")
+    is_number = asked.isascii() and asked.isdigit() and len(asked) < _DIGITS
+    return int(asked) if is_number and int(asked) else _TAIL
 
 
 @contextmanager
@@ -94,7 +102,8 @@ class Line:
 class Board:
     """Every key seen, in order of appearance; events go in, lines are read out."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, tail: int = _TAIL) -> None:
+        self.tail = tail  # lines of output kept per step
         self.lines: dict[str, Line] = {}
         self.clock = clock
         self.began = clock()
@@ -125,7 +134,7 @@ class Board:
         if len(line.partial) > _LONGEST:  # a flood without newlines must not fill the memory
             whole, line.partial = [*whole, line.partial], ""
         shown = [_last_of_overwritten(one) for one in whole]
-        line.tail = [*line.tail, *shown][-_TAIL:]
+        line.tail = [*line.tail, *shown][-self.tail :]
         return shown
 
 

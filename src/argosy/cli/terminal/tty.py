@@ -33,9 +33,9 @@ _MARKS = {
 class Display:
     """A reporter that draws; events may come from any thread."""
 
-    def __init__(self, stream: TextIO, clock: Clock = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, clock: Clock = time.monotonic, tail: int = 6) -> None:
         self._console = Console(file=stream, highlight=False)
-        self._board = Board(clock)
+        self._board = Board(clock, tail)
         self._lock = threading.Lock()
         self._live = Live(
             console=self._console,
