@@ -77,7 +77,7 @@ async def test_a_failing_command_shows_its_last_lines_and_leaves_no_mount(world)
 async def test_a_cancelled_build_ends_its_commands_and_leaves_no_mount(world):
     world.busybox()
     await world.build(BASE)
-    task = asyncio.ensure_future(world.build(BASE + "RUN echo ready; exec busybox sleep 4711\n"))
+    task = asyncio.ensure_future(world.build(BASE + "RUN echo ready; exec busybox sleep 38119\n"))
     async with asyncio.timeout(30):
         while "ready" not in world.output():
             await asyncio.sleep(0.02)
@@ -87,7 +87,7 @@ async def test_a_cancelled_build_ends_its_commands_and_leaves_no_mount(world):
     with open("/proc/self/mounts") as f:
         assert world.path not in f.read()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert "sleep 4711" not in running
+    assert "sleep 38119" not in running
 
 
 async def test_mounts_show_up_and_disappear(world):
