@@ -8,6 +8,7 @@ interpreter and the packages are made readable, wherever they lie.
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class User:
     grants: bool = True
     first: int = FIRST
     env: dict[str, str] = field(default_factory=dict)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,7 @@ class User:
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.env,
         }
-        return subprocess.Popen(
+        child = subprocess.Popen(
             words,
             env=env,
             cwd=self.home,
@@ -69,6 +71,9 @@ class User:
                 **more,
             },  # type: ignore[call-overload]
         )
+
+        self.started.append(child)
+        return child
 
     def run(self, *command: object) -> "subprocess.CompletedProcess[str]":
         """Run a command as the user to its end."""
@@ -88,7 +93,13 @@ class User:
         return path
 
     def remove(self) -> None:
-        """None of the user's files stay."""
+        """None of the user's processes and files stay."""
+        for child in self.started:
+            child.kill()
+            child.wait()
+            for stream in (child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -123,6 +134,7 @@ def _become(etc: str, home: str, command: list[str]) -> None:
             mount(os.path.join(etc, name), target, _BIND)
     for path in {sys.base_prefix, sys.prefix, str(ROOT), home}:
         _open_way(path, mount)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it
     os.setgroups([])
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)

@@ -252,7 +252,7 @@ def gone(marker):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_cancelled_build_says_so_and_leaves_nothing(user, number):
-    marker = 471100 + number
+    marker = f"{os.getpid()}{number:02}"
     child, context = started(user, marker)
     child.send_signal(number)
     assert child.wait(30) == 128 + number
@@ -265,7 +265,7 @@ def test_a_cancelled_build_says_so_and_leaves_nothing(user, number):
 
 def test_ctrl_c_at_a_terminal_ends_a_build_in_order(user):
     # The terminal tells both processes, so the one that waits must not tell the other again.
-    context = long(user, 471150)
+    context = long(user, f"{os.getpid()}50")
     terminal, theirs = pty.openpty()
     child = user.start(
         *ARGOSY, "build", "--progress", "plain", context,
@@ -278,7 +278,7 @@ def test_ctrl_c_at_a_terminal_ends_a_build_in_order(user):
     os.write(terminal, b"\x03")
     assert child.wait(30) == 130, said
     os.close(terminal)
-    assert gone(471150)
+    assert gone(f"{os.getpid()}50")
     assert left_in(user) == []
 
 
@@ -288,10 +288,10 @@ def own_terminal():
 
 
 def test_a_killed_build_takes_its_steps_along_and_the_next_one_succeeds(user):
-    child, context = started(user, 471199)
+    child, context = started(user, f"{os.getpid()}99")
     child.kill()
     child.wait(30)
-    assert gone(471199), "the step went with it"
+    assert gone(f"{os.getpid()}99"), "the step went with it"
     (context / "Dockerfile").write_text(BASE + "RUN echo fine\n")
     done = user.argosy("build", context)
     assert done.returncode == 0, done.stderr
