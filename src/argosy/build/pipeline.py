@@ -23,6 +23,7 @@ from argosy.build.export import Assembly
 from argosy.build.export import Image as Made
 from argosy.build.forms import Form
 from argosy.build.graph import Holds, Snapshot, Work
+from argosy.build.healing import forgot_damage
 from argosy.build.layers.compression import Compression
 from argosy.build.linting import Linting
 from argosy.build.lowering import Lowering, Target
@@ -141,8 +142,10 @@ class _Build:
         try:
             return await self._built(targets, trees)
         except ArgosyError as e:
-            # A layer that a remote cache promised may turn out bad as late as in a push.
-            if self.remote is None or not self.remote.is_to_blame(e):
+            # A layer that a remote cache promised, or one that is damaged here, may turn out
+            # bad as late as in a push.
+            healed = await forgot_damage(e, self.ends.images, self.work.report)
+            if not healed and (self.remote is None or not self.remote.is_to_blame(e)):
                 raise
             return await self._built(targets, trees)
 

@@ -93,6 +93,15 @@ class Adopts(Protocol):
 
 
 @runtime_checkable
+class ForgetsDamage(Protocol):
+    """A Store that can look whether a blob it holds is still what its name says."""
+
+    async def forget_damage(self, digest: Digest) -> bool:
+        """Read a blob, and remove it if it is damaged: then True; False if it is sound or absent."""
+        ...
+
+
+@runtime_checkable
 class ResolvesHere(Protocol):
     """A Store whose `resolve` may be answered by a mirror, and that can do without."""
 

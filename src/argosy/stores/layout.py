@@ -90,6 +90,10 @@ class OCILayout:
         """Take over a file of the same file system, whose bytes were just hashed; else False."""
         return await in_thread(self._adopt, desc, path)
 
+    async def forget_damage(self, digest: Digest) -> bool:
+        """Remove a blob whose bytes are not its name's."""
+        return await in_thread(self._forget_damage, digest)
+
     async def swap(self, desc: Descriptor, ref: str, expected: Digest | None) -> Swapped:
         """Point a name at a manifest, if it still stands for `expected`; under the layout's lock."""
         changed = False
@@ -222,6 +226,21 @@ class OCILayout:
                 return False
             finally:
                 os.close(fd)
+        return True
+
+    def _forget_damage(self, digest: Digest) -> bool:
+        path = self.blob_path(digest)
+        with storage_errors(f"read {path}"):
+            try:
+                with open(path, "rb") as file:
+                    state = digest.hasher()
+                    while piece := file.read(1 << 20):
+                        state.update(piece)
+                if Digest.from_hash(state) == digest:
+                    return False
+                os.unlink(path)
+            except FileNotFoundError:
+                return False
         return True
 
     def _create(self) -> None:
