@@ -12,7 +12,7 @@ from argosy.build.pipeline import BuildOptions, Output, Secret, build
 from argosy.content.graph import manifest
 from argosy.content.store import put_bytes
 from argosy.content.verify import read
-from argosy.errors import BuildError, DockerfileError, NoMatchingPlatform, StepFailed, UsageError
+from argosy.errors import BuildError, NoMatchingPlatform, StepFailed, UsageError
 from argosy.model import media
 from argosy.model.config import parse_config
 from argosy.model.descriptor import Descriptor
