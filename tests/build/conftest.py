@@ -61,7 +61,7 @@ class DirectorySnapshotter:
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    async def commit(self, workspace):
+    async def commit(self, workspace, *, timeless=False):
         name = f"snapshot-{os.path.basename(workspace.root)}"
         os.rename(workspace.root, os.path.join(self.path, name))
         return Snapshot(name, workspace.parent)

@@ -13,6 +13,7 @@ from argosy.build.options import BuildOptions, Output
 from argosy.build.reproduce import verify_reproducible
 from argosy.build.telling import Telling, trace_of
 from argosy.errors import UsageError
+from tests.peers import need
 
 pytestmark = [
     pytest.mark.root,
@@ -92,6 +93,7 @@ async def test_nothing_can_be_delivered_by_a_proof(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.peer
 def test_two_machines_make_one_digest(tmp_path):
     """Other root, path, umask, zone, locale, host name, user, file times: days apart."""
     steps = "COPY files /srv/\nRUN busybox date > /dev/null; echo x > /y; busybox mkdir /d\nWORKDIR /w\n"
@@ -104,10 +106,13 @@ def test_two_machines_make_one_digest(tmp_path):
         for name in ("b", "a", "c")[:: 1 - 2 * number]:  # made in another order
             file = folder / "files" / name
             file.write_text(name)
-            os.utime(file, (1_650_000_000 + number * 10**6,) * 2)  # checked out after the epoch
+            os.utime(
+                file, (1_599_000_000 + number * 10**9 // 500,) * 2
+            )  # before and after the epoch
         words = ["build", "-q", "--platform=linux/amd64", "-t", "x", folder]
         program = [sys.executable, "-m", "argosy", *map(str, words)]
         host = ["unshare", "--uts", "sh", "-c", f'hostname machine{number}; exec "$@"', "-"]
+        host += [need("faketime"), "-f", f"+{9 * number}d"]
         done = subprocess.run(
             [*host, *program],
             capture_output=True,
@@ -121,6 +126,7 @@ def test_two_machines_make_one_digest(tmp_path):
                 "TZ": zone,
                 "LC_ALL": locale,
                 "USER": f"user{number}",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             },
         )
         assert done.returncode == 0, done.stderr

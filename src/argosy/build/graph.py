@@ -68,8 +68,12 @@ class Snapshotter(Protocol):
         """A workspace on top of `parent`; unmounted on exit, and gone unless committed."""
         ...
 
-    async def commit(self, workspace: Workspace) -> Snapshot:
-        """Keep what was written as a new snapshot; call it inside `edit`."""
+    async def commit(self, workspace: Workspace, *, timeless: bool = False) -> Snapshot:
+        """Keep what was written as a new snapshot; call it inside `edit`.
+
+        `timeless`: the files' times come from somebody's checkout and mean nothing, so
+        that a layer with SOURCE_DATE_EPOCH has that time throughout.
+        """
         ...
 
     async def layer(self, upper: Snapshot, into: Store) -> tuple[Descriptor, Digest]:

@@ -186,7 +186,7 @@ class Copy:
                 trees = [(tree, self._choices())]
                 trees += [(t, [self._choice(f.pattern)]) for t, f in more]
                 await in_thread_to_end(lambda: self._place(trees, workspace.root, stop), stop.set)
-            return await work.snapshots.commit(workspace)
+            return await work.snapshots.commit(workspace, timeless=isinstance(self.origin, Tree))
 
     def _choices(self) -> list[Choice]:
         return [self._choice(p) for p in self.step.sources]

@@ -25,11 +25,13 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 class PackOptions:
     """How to pack.
 
-    `epoch`: no time is later than this (SOURCE_DATE_EPOCH). `under`: what names begin with.
+    `epoch`: no time is later than this (SOURCE_DATE_EPOCH); with `timeless`, every time is
+    it. `under`: what names begin with.
     """
 
     overlay: bool = False
     epoch: int | None = None
+    timeless: bool = False
     under: bytes = b""
 
 
@@ -68,6 +70,7 @@ class _Packer:
         self._write = write
         self._overlay = options.overlay
         self._epoch = options.epoch
+        self._timeless = options.timeless
         self._buffer = bytearray()
         self._links: dict[tuple[int, int], bytes] = {}
         self.entries = 0
@@ -205,7 +208,7 @@ class _Packer:
     def _time(self, status: os.stat_result) -> int:
         seconds = status.st_mtime_ns // 1_000_000_000
         if self._epoch is not None:
-            seconds = min(seconds, self._epoch)
+            seconds = self._epoch if self._timeless else min(seconds, self._epoch)
         return seconds * 1_000_000_000
 
     def _xattrs(self, keys: list[str], fd: int, path: bytes) -> dict[bytes, bytes]:

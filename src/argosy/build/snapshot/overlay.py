@@ -42,6 +42,7 @@ from argosy.errors import BuildError, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 
+_TIMELESS = "timeless"  # a file beside a snapshot's files: their times mean nothing
 _AT_ONCE = 3  # layers; each holds a worker thread, and those that feed it need some too
 
 
@@ -90,12 +91,12 @@ class OverlaySnapshotter:
         finally:
             await in_thread_to_end(workspace.close)
 
-    async def commit(self, workspace: Workspace) -> Snapshot:
+    async def commit(self, workspace: Workspace, *, timeless: bool = False) -> Snapshot:
         """Keep what was written; the workspace is unmounted and of no more use."""
         if not isinstance(workspace, _Workspace):
             raise BuildError("this workspace is of another snapshotter")
         name = _random_id()
-        await in_thread_to_end(lambda: workspace.keep(name))
+        await in_thread_to_end(lambda: workspace.keep(name, timeless=timeless))
         self._fresh.append(name)
         return Snapshot(name, workspace.parent)
 
@@ -104,10 +105,13 @@ class OverlaySnapshotter:
         place = await self._opened()
         options = LayerOptions(
             scratch=place.path,
-            tar=PackOptions(overlay=True, epoch=self._epoch),
+            tar=PackOptions(overlay=True, epoch=self._epoch, timeless=await self._timeless(upper)),
             compression=self._compression,
         )
         return await write_layer(await self._there(upper), into, options)
+
+    async def _timeless(self, snapshot: Snapshot) -> bool:
+        return await in_thread(os.path.exists, os.path.join(self.root, snapshot.id, _TIMELESS))
 
     def apply(self, parent: Snapshot | None, layer: Layer) -> Snapshot:
         """State a layer on top of `parent`: its id follows from the two. Nothing is fetched yet."""
@@ -292,7 +296,7 @@ class _Workspace:
         )
         self._mounted = True
 
-    def keep(self, name: str) -> None:
+    def keep(self, name: str, *, timeless: bool = False) -> None:
         """Unmount, and let the upper directory be the snapshot `name` (blocking)."""
         if not os.path.isdir(self.upper):
             raise BuildError("this workspace was committed or left already")
@@ -301,6 +305,8 @@ class _Workspace:
             for folder in ("work", MERGED):
                 remove_tree(os.path.join(self._path, folder))
             write(os.path.join(self._path, "boot"), self._place.boot)
+            if timeless:
+                write(os.path.join(self._path, _TIMELESS), "")
             target = os.path.join(self._place.root, name)
             try:
                 os.rename(self._path, target)
