@@ -24,6 +24,7 @@ from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.copy import copy
 from argosy.content.store import Pins, Source, Store
 from argosy.errors import StorageError, UsageError
+from argosy.model.digest import Digest
 from argosy.model.platform import Platform
 from argosy.model.reference import Reference
 from argosy.observe import Report, silent
@@ -87,7 +88,7 @@ class Delivery:
     snapshots: Snapshotter
     report: Report = silent
     epoch: int | None = None
-    pushed: set[Reference] = field(default_factory=set)
+    pushed: set[tuple[Reference, Digest]] = field(default_factory=set)
 
     async def keep(self, names: Sequence[Reference]) -> None:
         """Name it in the local store; without a name it is only listed there."""
@@ -127,14 +128,15 @@ class Delivery:
 
     async def push(self, names: Sequence[Reference], *, by_digest: bool = False) -> None:
         """Copy it to the registries of its names; a tag is set when everything is there."""
+        digest = self.image.descriptor.digest
         for name in names:
-            if name in self.pushed:
+            if (name, digest) in self.pushed:
                 continue
             with telling(self.report, f"push {name}", f"pushing {name}"):
-                digest, there = self.image.descriptor.digest, self.ends.repository(name)
+                there = self.ends.repository(name)
                 tag = "" if by_digest else name.tag
                 await copy(self.made, digest, there, tag, report=self.report)
-            self.pushed.add(name)
+            self.pushed.add((name, digest))
 
     async def load(self, engine: str, names: Sequence[Reference], source: Source) -> None:
         """Bring it into a container engine of this machine."""
