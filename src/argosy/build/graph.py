@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 from argosy.build.limits import Limits
 from argosy.build.origins import Origins
 from argosy.build.ssh import Agent
+from argosy.claims import Claims
 from argosy.content.store import Store
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -174,6 +175,7 @@ class Work:
     )  # by id, read when used
     agents: Mapping[str, Agent] = field(default_factory=dict)  # of --ssh, by id
     shell: Shell | None = None  # --debug-shell: who wants to look into a step that failed
+    claims: Claims | None = None  # what is used of `cache_mounts` is not pruned
 
 
 @frozen

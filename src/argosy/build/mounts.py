@@ -257,6 +257,8 @@ async def _cache(
     number = 0
     while True:
         path = cache_directory(work.cache_mounts, m.id) + (f".{number}" if number else "")
+        if work.claims is not None:
+            await in_thread(work.claims.claim, f"mounts/{os.path.basename(path)}")
         lock = await in_thread(_lock, path, m.sharing)
         if lock is not None:
             break
@@ -280,6 +282,7 @@ def cache_directory(top: str, name: str) -> str:
 def _lock(path: str, sharing: str) -> int | None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.utime(fd)  # when it was last used: pruning goes by it
     if sharing == "shared":
         return fd
     try:
@@ -304,6 +307,8 @@ async def _begin_cache(
     fresh = await in_thread(lambda: tempfile.mkdtemp(dir=path))
 
     def finish() -> None:
+        with open(os.path.join(path, "id"), "wb") as file:
+            file.write(os.fsencode(m.id))
         os.chown(fresh, m.uid, m.gid)
         os.chmod(fresh, m.mode)
         with suppress(OSError):  # another build was quicker

@@ -40,7 +40,7 @@ from argosy.build.options import (
 )
 from argosy.build.origins import Origins
 from argosy.build.outputs import Delivery, check, is_kept, names_of, write_notes
-from argosy.build.snapshot.overlay import OverlaySnapshotter
+from argosy.build.snapshot.overlay import CLAIMS, OverlaySnapshotter
 from argosy.build.snapshot.supply import Supply
 from argosy.build.solver import Solution, Solver, inputs_first
 from argosy.build.sources.added import Additions
@@ -52,6 +52,7 @@ from argosy.build.staging import Staging
 from argosy.build.times import epoch_of, metadata_of, with_time
 from argosy.build.tree import Tree
 from argosy.build.variants import form_of, forms_of, layer_epoch, outputs_of
+from argosy.claims import Claims
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError
 from argosy.model.platform import Platform
@@ -80,14 +81,15 @@ async def build(
     check(options)
     state = os.path.join(settings.home, "build")
     async with AsyncExitStack() as stack:
-        outside = outside_of(options, ends, state, report)
+        claims = stack.enter_context(Claims(os.path.join(state, CLAIMS)))
+        outside = outside_of(options, ends, state, report, claims)
         contexts = await stack.enter_async_context(Contexts(options, outside, ends.stdin))
         main = await contexts.main()
         options = await in_thread(with_time, options, main.directory)
         metadata = await in_thread(metadata_of, options, main.directory, report)
         dockerfile = parse(main.text, main.shown)
         trees = {"": main.tree, **await contexts.named()}
-        engine = engine or await _engine(options, ends, state, report, stack)
+        engine = engine or await _engine(options, ends, outside, stack)
         snapshots = engine.snapshots
         exists = snapshots.exists if isinstance(snapshots, Holds) else _trusting
         cache = BuildCache(os.path.join(state, "cache.db"), exists)
@@ -101,6 +103,7 @@ async def build(
             secrets=outside.secrets,
             agents=outside.agents,
             shell=ends.shell if options.debug_shell else None,
+            claims=claims,
         )
         records = await stack.enter_async_context(cache)
         remote = await _remote_caches(options, work, ends, records, stack)
@@ -324,7 +327,13 @@ async def _trusting(_snapshot: Snapshot) -> bool:
     return True
 
 
-def outside_of(options: BuildOptions, ends: Ends, state: str, report: Report = silent) -> Outside:
+def outside_of(
+    options: BuildOptions,
+    ends: Ends,
+    state: str,
+    report: Report = silent,
+    claims: Claims | None = None,
+) -> Outside:
     """The way to what a build reads from elsewhere than local directories."""
     return Outside(
         state=state,
@@ -332,24 +341,26 @@ def outside_of(options: BuildOptions, ends: Ends, state: str, report: Report = s
         report=report,
         secrets={s.id: partial(_secret, s) for s in options.secrets},
         agents={a.id: a for a in options.agents},
+        claims=claims,
     )
 
 
 async def _engine(
-    options: BuildOptions, ends: Ends, state: str, report: Report, stack: AsyncExitStack
+    options: BuildOptions, ends: Ends, outside: Outside, stack: AsyncExitStack
 ) -> Engine:
-    place = os.path.join(state, "snapshots")
+    place = os.path.join(outside.state, "snapshots")
     form = form_of(options, epoch_of(options)).layers
     origins = Origins(ends.images)
-    supply = Supply(source=origins, keep=ends.images, report=report)
+    supply = Supply(source=origins, keep=ends.images, report=outside.report)
     snapshots = await in_thread(
         OverlaySnapshotter,
         place,
         compression=form.compression,
         epoch=form.epoch,
         supply=supply,
+        claims=outside.claims,
     )
-    execute = await in_thread(OCIRuntime, os.path.join(state, "runtime"))
+    execute = await in_thread(OCIRuntime, os.path.join(outside.state, "runtime"))
     return Engine(
         snapshots=await stack.enter_async_context(snapshots),
         execute=await stack.enter_async_context(execute),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from argosy.claims import Claims
 from argosy.content.store import Source, Store
 from argosy.errors import UsageError
 from argosy.model.reference import Reference
@@ -45,6 +46,10 @@ class Session:
         self.report: Report = silent
         self._stack = AsyncExitStack()
         self._clients: dict[str | None, Client] = {}
+        # Of the build engine's state: what is asked for of the local images is not pruned.
+        self._claims = self._stack.enter_context(
+            Claims(os.path.join(self.settings.home, "build", "in-use"))
+        )
 
     async def __aenter__(self) -> Self:
         if hasattr(self._args, "progress"):
@@ -82,7 +87,7 @@ class Session:
         """The images of this machine, named by full references."""
         from argosy.stores.layout import OCILayout
 
-        return OCILayout(os.path.join(self.settings.home, "images"))
+        return OCILayout(os.path.join(self.settings.home, "images"), claims=self._claims)
 
     async def source(self, text: str, end: str = "") -> tuple[Source, str]:
         """What `text` names, open for reading, and the ref to resolve in it."""

@@ -5,12 +5,13 @@ Optional abilities are one-method protocols, asked for with `isinstance`; who
 asks must have a way to go on without.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, runtime_checkable
 
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 Body = AsyncIterable[bytes]
 Swapped = Literal["done", "changed", "unsure"]  # unsure: done, but the store may not have looked
@@ -170,6 +171,28 @@ class Collects(Protocol):
 
     async def collect(self) -> int:
         """Remove what no listed manifest leads to; the number of blobs. Not while others write."""
+        ...
+
+
+@frozen
+class Spare:
+    """A blob that nothing listed leads to: its size on the disk, and when it came (seconds since 1970)."""
+
+    digest: Digest
+    size: int
+    created: float
+
+
+@runtime_checkable
+class Spares(Protocol):
+    """A Store of this machine that can tell, and give up one by one, the blobs no image needs."""
+
+    async def spare(self, roots: Collection[str] = ()) -> Sequence[Spare]:
+        """The blobs that neither a listed manifest nor one of `roots` (digests) leads to."""
+        ...
+
+    async def drop(self, digests: Collection[Digest], roots: Collection[str] = ()) -> int:
+        """Remove those of these blobs that are spare still; the number of them."""
         ...
 
 

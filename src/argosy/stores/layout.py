@@ -15,17 +15,18 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
+from argosy.claims import Claims
 from argosy.concurrency import in_thread
-from argosy.content.store import Body, Swapped
-from argosy.errors import ManifestInvalid, NotFound
+from argosy.content.store import Body, Spare, Swapped
+from argosy.errors import ManifestInvalid, NotFound, StorageError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest, is_digest
 from argosy.model.manifest import dump, parse_manifest
-from argosy.stores.incoming import receive, sweep, sync_directory, write_whole
+from argosy.stores.incoming import INCOMING, receive, sweep, sync_directory, write_whole
 from argosy.stores.layout_index import (
     LARGEST_MANIFEST,
     LayoutIndex,
@@ -45,11 +46,13 @@ class OCILayout:
     """A directory as Source and Store. It is created by the first write.
 
     With `durable` False nothing is flushed to the disk: for directories that do
-    not outlive the process.
+    not outlive the process. What is asked for or put is claimed in `claims`, so that
+    `drop`, in whatever process, leaves it.
     """
 
-    def __init__(self, path: str, *, durable: bool = True) -> None:
+    def __init__(self, path: str, *, durable: bool = True, claims: Claims | None = None) -> None:
         self.path = os.path.abspath(path)
+        self._claims = claims
         self._durable = durable
         self._ready = False
         self._cached: tuple[tuple[int, int, int], LayoutIndex] | None = None
@@ -128,6 +131,14 @@ class OCILayout:
         """Remove the blobs that nothing listed leads to; the number of them."""
         return await in_thread(self._collect)
 
+    async def spare(self, roots: Collection[str] = ()) -> Sequence[Spare]:
+        """The blobs that neither a listed manifest nor one of `roots` (digests) leads to."""
+        return await in_thread(self._spare, roots)
+
+    async def drop(self, digests: Collection[Digest], roots: Collection[str] = ()) -> int:
+        """Remove those of these blobs that are spare still; the number of them."""
+        return await in_thread(self._drop, digests, roots)
+
     # What follows blocks: it runs in threads.
 
     @property
@@ -192,6 +203,9 @@ class OCILayout:
             return b""
 
     def _has(self, desc: Descriptor) -> bool:
+        if self._claims is not None:
+            with suppress(StorageError):  # who may not write there reads without
+                self._claims.claim(desc.digest)
         try:
             return os.stat(self.blob_path(desc.digest)).st_size == desc.size
         except (FileNotFoundError, NotADirectoryError):
@@ -320,19 +334,63 @@ class OCILayout:
     def _collect(self) -> int:
         with storage_errors(f"clean up {self.path}"), self._locked():
             needed = self._needed()
-            count = 0
-            for algorithm, length in HEX_LENGTH.items():
-                folder = os.path.join(self._blobs, algorithm)
-                for name in os.listdir(folder) if os.path.isdir(folder) else ():
-                    if len(name) == length and f"{algorithm}:{name}" not in needed:
-                        os.unlink(os.path.join(folder, name))
-                        count += 1
-            return count
+            spare = [digest for digest in self._digests() if digest not in needed]
+            for digest in spare:
+                os.unlink(self.blob_path(digest))
+            return len(spare)
 
-    def _needed(self) -> set[Digest]:
+    def _digests(self) -> Iterator[Digest]:
+        for algorithm, length in HEX_LENGTH.items():
+            folder = os.path.join(self._blobs, algorithm)
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                if len(name) == length:
+                    yield Digest(f"{algorithm}:{name}")
+
+    def _spare(self, roots: Collection[str]) -> list[Spare]:
+        with storage_errors(f"read {self.path}"):
+            needed = self._needed(roots)
+            found = []
+            for digest in self._digests():
+                if digest not in needed:
+                    with suppress(FileNotFoundError):
+                        state = os.stat(self.blob_path(digest))
+                        found.append(Spare(digest, state.st_blocks * 512, state.st_mtime))
+            return found
+
+    def _drop(self, digests: Collection[Digest], roots: Collection[str]) -> int:
+        gone = []
+        with storage_errors(f"clean up {self.path}"):
+            if not os.path.isfile(os.path.join(self.path, "oci-layout")):
+                return 0
+            with self._locked():
+                needed = self._needed(roots)
+                for digest in [*self._heads(needed), *(d for d in digests if d not in needed)]:
+                    # A name that is swept, should this process end now: removing takes time.
+                    away = os.path.join(self._blobs, f"{INCOMING}{digest.hex}")
+                    with suppress(FileNotFoundError):
+                        os.rename(self.blob_path(digest), away)
+                        gone.append(away)
+            for path in gone:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+        return len(gone)
+
+    def _heads(self, needed: Collection[Digest]) -> list[Digest]:
+        """The manifests among the spare blobs, indexes first.
+
+        They go before anything else: a store that has a manifest has all below it.
+        """
+        found = [self._probe(digest) for digest in self._digests() if digest not in needed]
+        heads = [desc for desc in found if desc is not None]
+        heads.sort(key=lambda desc: not media.is_index(desc.media_type))
+        return [desc.digest for desc in heads]
+
+    def _needed(self, roots: Collection[str] = ()) -> set[Digest]:
         """Everything below what is listed; ManifestInvalid, and nothing is lost, if that cannot be told."""
-        needed: set[Digest] = set()
-        pending = list(self.index().listed())
+        needed = {Digest(root) for root in roots if is_digest(root)}
+        claimed = [self._probe(digest) for digest in needed]
+        pending = [*self.index().listed(), *(desc for desc in claimed if desc is not None)]
+        needed -= {desc.digest for desc in pending}
         while pending:
             desc = pending.pop()
             if desc.digest in needed:

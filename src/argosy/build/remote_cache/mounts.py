@@ -80,6 +80,8 @@ class MountExport:
 
     async def _packed(self, mount: CacheMount) -> tuple[Descriptor, Digest] | None:
         path = cache_directory(self.work.cache_mounts, mount.id)
+        if self.work.claims is not None:
+            await in_thread(self.work.claims.claim, f"mounts/{os.path.basename(path)}")
         data = os.path.join(path, "data")
         if not await in_thread(_has_files, data):
             return None

@@ -36,12 +36,14 @@ from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_syste
 from argosy.build.snapshot.place import MERGED, Place, write
 from argosy.build.snapshot.supply import Supply
 from argosy.build.trees import remove_tree
+from argosy.claims import Claims
 from argosy.concurrency import gather, in_thread, in_thread_to_end
 from argosy.content.store import Store
 from argosy.errors import BuildError, NotFound
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 
+CLAIMS = "in-use"  # beside the snapshots: what running builds use
 _TIMELESS = "timeless"  # a file beside a snapshot's files: their times mean nothing
 _AT_ONCE = 3  # layers; each holds a worker thread, and those that feed it need some too
 
@@ -50,7 +52,8 @@ class OverlaySnapshotter:
     """Snapshots below one directory; see `graph.Snapshotter`. Use it as `async with`.
 
     `compression` and `epoch` (SOURCE_DATE_EPOCH) say how `layer` writes layers;
-    `supply` has the blobs of those that are not unpacked yet.
+    `supply` has the blobs of those that are not unpacked yet. Whatever is asked for
+    is claimed until `close`, so that pruning leaves it.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class OverlaySnapshotter:
         compression: Compression | None = None,
         epoch: int | None = None,
         supply: Supply | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.root = os.path.abspath(root)
+        self._claims = claims or Claims(os.path.join(os.path.dirname(self.root), CLAIMS))
         self._compression = compression or Compression()
         self._epoch = epoch
         self._place: Place | None = None
@@ -96,7 +101,12 @@ class OverlaySnapshotter:
         if not isinstance(workspace, _Workspace):
             raise BuildError("this workspace is of another snapshotter")
         name = _random_id()
-        await in_thread_to_end(lambda: workspace.keep(name, timeless=timeless))
+
+        def keep() -> None:
+            self._claims.claim(name)
+            workspace.keep(name, timeless=timeless)
+
+        await in_thread_to_end(keep)
         self._fresh.append(name)
         return Snapshot(name, workspace.parent)
 
@@ -148,6 +158,7 @@ class OverlaySnapshotter:
         if place is not None:
             await self.settle()
             await in_thread_to_end(place.close)
+        await in_thread(self._claims.close)
 
     async def _opened(self) -> Place:
         async with self._opening:
@@ -176,6 +187,7 @@ class OverlaySnapshotter:
             chain[snapshot.id], snapshot = snapshot, snapshot.parent
 
         def absent() -> list[Snapshot]:
+            self._claims.claim(*chain)
             return [s for i, s in chain.items() if not os.path.isdir(self._folder(i))]
 
         return (await in_thread(absent))[::-1]

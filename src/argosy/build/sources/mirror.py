@@ -140,6 +140,7 @@ class GitTree:
     async def _checked_out(self, git: Git, top: str) -> None:
         name = sha256(git.access.url.encode()).hexdigest()[:32] + f"-{len(self._known.id)}"
         mirror = os.path.join(git.home, name)
+        await in_thread(self.outside.claim, f"git/{name}")
         async with locked(f"{mirror}.lock"):
             checkout = _Checkout(self.reference, self._known, git, mirror, top)
             try:
@@ -166,6 +167,7 @@ class GitTree:
         if not await in_thread(os.path.exists, os.path.join(mirror, "HEAD")):
             await in_thread(os.makedirs, mirror, exist_ok=True)
             await _init(git, mirror, commit.id, "--bare")
+            await in_thread(_describe, mirror, shown(self.reference.remote))
         try:
             await git("cat-file", "-e", f"{commit.id}^{{commit}}", cwd=mirror)
         except GitFailed:
@@ -288,6 +290,11 @@ def _unlocked(mirror: str) -> None:
     for name in _LOCKS:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(os.path.join(mirror, name))
+
+
+def _describe(mirror: str, remote: str) -> None:
+    with open(os.path.join(mirror, "description"), "w", encoding="utf-8") as file:
+        file.write(f"{remote}\n")
 
 
 def _borrow(top: str, mirror: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import field
 
 from argosy.build.fetch import Fetch
 from argosy.build.ssh import Agent
+from argosy.claims import Claims
 from argosy.concurrency import in_thread
 from argosy.observe import Report, silent
 from argosy.values import frozen
@@ -27,11 +28,17 @@ class Outside:
     report: Report = silent
     secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
+    claims: Claims | None = None  # what is used of `state` is not pruned
 
     def secret(self, name: str) -> str:
         """A secret as text, without a newline at its end; `` if it was not given (blocking)."""
         read = self.secrets.get(name)
         return read().decode(errors="replace").strip() if read else ""
+
+    def claim(self, name: str) -> None:
+        """Let this directory in `state` not be pruned while the build lasts (blocking)."""
+        if self.claims is not None:
+            self.claims.claim(name)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[str]:
@@ -51,6 +58,7 @@ async def locked(path: str) -> AsyncIterator[None]:
     try:
         while not _taken(fd):  # noqa: ASYNC110 - no process tells another that it is done
             await asyncio.sleep(_POLL)
+        os.utime(fd)  # when it was last used: pruning goes by it
         yield
     finally:
         os.close(fd)

@@ -99,6 +99,7 @@ class WebFile:
 
     async def _fetched(self) -> Kept:
         with _storage():
+            await in_thread(self.outside.claim, f"downloads/{os.path.basename(self._folder)}")
             await in_thread(os.makedirs, self._folder, mode=0o700, exist_ok=True)
             async with locked(os.path.join(self._folder, "lock")):
                 kept = await in_thread(_read, self._folder, self.name)
