@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -184,18 +185,33 @@ class Placement:
             os.link(os.path.join(self.root, first), name, dst_dir_fd=fd, follow_symlinks=False)
             return
         with _reading(entry) as source:
-            if not _same(os.fstat(source), entry.stat):
-                raise _changed(entry.path or entry.name, "its content or metadata changed")
             file = os.open(name, _NEW, 0o600, dir_fd=fd)
             try:
-                self._copy_data(source, file, entry.stat.st_size)
+                self._copy_data(source, file, entry.stat)
+                # After the copy: what was written to meanwhile is half old, half new.
+                if not _same(os.fstat(source), entry.stat):
+                    raise _changed(entry.path or entry.name, "its content or metadata changed")
                 self._dress(file, entry, xattrs(entry))
             finally:
                 os.close(file)
         if linked:
             self._links[identity] = target
 
-    def _copy_data(self, source: int, target: int, size: int) -> None:
+    def _copy_data(self, source: int, target: int, found: os.stat_result) -> None:
+        if found.st_blocks * 512 >= found.st_size:
+            self._copy_range(source, target, found.st_size)
+            return
+        # Holes stay holes, so that a sparse file costs what it holds.
+        at, size = 0, found.st_size
+        while (start := _data_from(source, at)) < size:
+            end = min(size, _hole_from(source, start))
+            os.lseek(source, start, os.SEEK_SET)
+            os.lseek(target, start, os.SEEK_SET)
+            self._copy_range(source, target, end - start)
+            at = end
+        os.ftruncate(target, size)
+
+    def _copy_range(self, source: int, target: int, size: int) -> None:
         while size > 0:
             self.stop.check()
             try:
@@ -278,6 +294,23 @@ def _reading(entry: Entry) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _data_from(fd: int, at: int) -> int:
+    """Where the next data is; beyond every file if there is none."""
+    try:
+        return os.lseek(fd, at, os.SEEK_DATA)
+    except OSError as e:
+        if e.errno == errno.ENXIO:
+            return sys.maxsize
+        return at  # a file system that does not know: all is data
+
+
+def _hole_from(fd: int, at: int) -> int:
+    try:
+        return os.lseek(fd, at, os.SEEK_HOLE)
+    except OSError:
+        return sys.maxsize
 
 
 def _write_all(fd: int, data: bytes) -> int:

@@ -228,12 +228,13 @@ class Tree:
         read = self.file_digest or read_digest
         for found in self.find(choice.pattern):
             state.update(b"source\0" + os.fsencode(os.path.basename(found.path)) + b"\0")
-            for entry in self.walk(found, choice.exclude):
-                stop.check()
-                state.update(_header(entry, owners=choice.owners))
-                if entry.kind == stat.S_IFREG:
-                    state.update(read(entry.dir_fd, entry.name, entry.stat))
-                stamp.update(entry.stamp)
+            with _readable(found.path, self.what):
+                for entry in self.walk(found, choice.exclude):
+                    stop.check()
+                    state.update(_header(entry, owners=choice.owners))
+                    if entry.kind == stat.S_IFREG:
+                        state.update(read(entry.dir_fd, entry.name, entry.stat))
+                    stamp.update(entry.stamp)
         self._digests[choice.key] = Digest.from_hash(state)
         self._stamps[choice.key] = stamp.digest()
         return self._digests[choice.key]
@@ -329,6 +330,24 @@ def xattrs(entry: Entry) -> list[tuple[str, bytes]]:
         return []
     kept = [n for n in sorted(names) if n.startswith(_XATTRS) and not n.startswith(_OVERLAY)]
     return [(n, os.getxattr(path, n, follow_symlinks=False)) for n in kept]
+
+
+@contextmanager
+def _readable(path: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise BuildError(
+            f"{path or '.'} changed during the build",
+            why=f"{e.filename} went away while it was looked at",
+            remedy="build again when nothing writes to the context",
+        ) from e
+    except PermissionError as e:
+        raise BuildError(
+            f"a file of {what} cannot be read",
+            why=f"{e.filename} (in {path or '.'}): {e.strerror}",
+            remedy="make it readable, or leave it out by a line in .dockerignore",
+        ) from e
 
 
 def read_digest(dir_fd: int, name: str, _status: os.stat_result) -> bytes:
