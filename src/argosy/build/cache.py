@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -169,6 +169,34 @@ class BuildCache:
         """Every record, the least recently used first; those without snapshot included."""
         rows = await in_thread(self._all, "SELECT * FROM records ORDER BY used, key", ())
         return [_record(row) for row in rows]
+
+    async def layers(self) -> list[tuple[str, str, Descriptor]]:
+        """Every layer that is known: of which snapshot, in which form, and the layer."""
+        rows = await in_thread(self._all, "SELECT snapshot, form, descriptor FROM layers", ())
+        return [(snapshot, form, _descriptor(text)) for snapshot, form, text in rows]
+
+    async def forget(self, snapshots: Collection[str]) -> None:
+        """Forget these snapshots, by id, and every record that stands on one of them."""
+        rows = await in_thread(self._all, "SELECT key, chain FROM records", ())
+        keys = [(key,) for key, chain in rows if not set(json.loads(chain)).isdisjoint(snapshots)]
+        await in_thread(self._execute_all, "DELETE FROM records WHERE key = ?", keys)
+        ids = [(name,) for name in snapshots]
+        await in_thread(self._execute_all, "DELETE FROM layers WHERE snapshot = ?", ids)
+
+    async def shrink(self) -> None:
+        """Give the disk back what deleted records took; not if others are at work."""
+        with suppress(StorageError):
+            await in_thread(self._shrink)
+
+    def _shrink(self) -> None:
+        db = self._connection()
+        try:
+            with self._lock:
+                db.execute("PRAGMA busy_timeout=100")
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as e:
+            raise _unusable(self._path, e) from e
 
     def _keep_given(self, snapshot: Snapshot | None) -> None:
         """Remember the layers that snapshots came as: they may not be unpacked here."""

@@ -21,6 +21,8 @@ _TABLE = {
     "Build": (
         ("build", "build", "Build an image from a Dockerfile, for one or more platforms"),
         ("base", "base", "Make a base image from distribution packages"),
+        ("du", "du", "Show what builds keep on the disk"),
+        ("prune", "prune", "Remove what builds keep on the disk"),
     ),
     "Images": (
         ("copy", "copy", "Copy an image, all platforms of it, between any two stores"),
@@ -73,6 +75,9 @@ ALIASES = {
     "imagetools create": "index create",
     "imagetools inspect": "inspect",
     "buildx build": "build",
+    "buildx du": "du",
+    "buildx prune": "prune",
+    "builder prune": "prune",
     "buildx imagetools create": "index create",
     "buildx imagetools inspect": "inspect",
     "image ls": "images",

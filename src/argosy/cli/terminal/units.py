@@ -21,3 +21,22 @@ def human_time(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02}s"
     return f"{minutes // 60}h{minutes % 60:02}m"
+
+
+_AGO = (
+    (86400 * 365, "year"),
+    (86400 * 30, "month"),
+    (86400 * 7, "week"),
+    (86400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+    (1, "second"),
+)
+
+
+def ago(seconds: float) -> str:
+    """`3 days ago`, `1 hour ago`, `now`."""
+    for length, name in _AGO:
+        if (count := int(seconds // length)) > 0:
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "now"
