@@ -31,7 +31,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--keep-duration", metavar="48h", default="", help="keep what was used since then"
     )
-    caps = parser.add_argument_group("caps, as 10GB or as a part of the disk, 20%")
+    caps = parser.add_argument_group("caps (SIZE is 10GB, or 20% of the disk)")
     caps.add_argument(
         "--max-used-space", metavar="SIZE", default="", help="what all of it may take"
     )

@@ -104,7 +104,7 @@ def plan(items: Sequence[Item], request: Request, disk: Disk, now: float) -> lis
     left = {item.id: item for item in items}
     going: list[Item] = []
     for item in sorted(items, key=lambda i: (i.used, -depth[i.id], i.id)):
-        if total <= target:
+        if request.has_cap and total <= target:
             break
         if item.id not in left:
             continue
