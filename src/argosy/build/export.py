@@ -103,9 +103,9 @@ class Assembly:
         return made
 
     async def _recompressed(self, layer: Layer, wanted: Compression) -> Layer:
-        from argosy.build.remote_cache.recompress import recompressed  # noqa: PLC0415 - rarely
+        from argosy.build.layers.blob import recompressed  # noqa: PLC0415 - rarely
 
-        return await recompressed(*layer, wanted, self.images, self.images), layer[1]
+        return await recompressed(layer, self.images, self.images, wanted)
 
     async def _base_layers(self, base: Base) -> list[Layer]:
         """The base's layers as they are, unless force-compression wants them all alike."""

@@ -24,6 +24,13 @@ _OCI_LAYERS = {
 }
 
 
+# What layers with a table of contents are, and the annotation that gives them away.
+_TABLES = {
+    "gzip": ("estargz", "containerd.io/snapshot/stargz/toc.digest"),
+    "zstd": ("zstd:chunked", "io.github.containers.zstd-chunked.manifest-checksum"),
+}
+
+
 @frozen(kw_only=True)
 class LayerForm:
     """How a snapshot is written as a layer. Times later than `epoch` become it."""
@@ -32,11 +39,9 @@ class LayerForm:
     epoch: int | None = None
 
     def __str__(self) -> str:
-        """The key of a layer's record; the default one is as it has always been."""
+        """The key of a layer's record: all that its bytes follow from, given the files."""
         words = [] if self.epoch is None else [f"epoch={self.epoch}"]
-        if self.compression != Compression():
-            words.append(str(self.compression))
-        return " ".join(words)
+        return " ".join([*words, str(self.compression)])
 
 
 @frozen(kw_only=True)
@@ -79,5 +84,7 @@ class Form:
 
 def is_already(layer: Descriptor, wanted: Compression) -> bool:
     """Whether a layer of a base needs no recompressing; a level asked for always does."""
-    same = media.compression(layer.media_type) or "none"
+    same: str = media.compression(layer.media_type) or "none"
+    if same in _TABLES and _TABLES[same][1] in layer.annotations:
+        same = _TABLES[same][0]
     return same == wanted.name and wanted.level is None

@@ -357,8 +357,8 @@ async def test_cancelling_an_unpack_whose_source_hangs_ends_it(tmp_path):
 
 
 def test_a_level_that_does_not_exist_is_refused():
-    with pytest.raises(UsageError, match="no level 9"):
-        Compression(name="gzip", level=9)
+    with pytest.raises(UsageError, match="no level 10"):
+        Compression(name="gzip", level=10)
 
 
 @pytest.mark.peer

@@ -1,7 +1,7 @@
 """Layers as blobs of a Store: a directory packed, hashed and compressed in one pass; and back.
 
-Packing runs in one thread, compressing in another, so that a layer takes as long
-as the slower of the two.
+Packing runs in one thread, what compressing gives is hashed and written in another, and
+the compressing itself is done by a few more that all layers share.
 """
 
 import asyncio
@@ -12,22 +12,23 @@ import queue
 import tempfile
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import field
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from argosy.build.layers.compression import Compression
+from argosy.build.layers.compression import Compression, decompressed
 from argosy.build.layers.pack import PackOptions, pack
 from argosy.build.layers.unpack import Unpacked, UnpackOptions, unpack
 from argosy.concurrency import first_error, in_thread, in_thread_to_end
 from argosy.content.store import Adopts, Source, Store
 from argosy.content.verify import verified
-from argosy.errors import BuildError, NoSpace, StorageError
+from argosy.errors import BuildError, DigestMismatch, NoSpace, StorageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.values import frozen
 
+T = TypeVar("T")
 PIECE = 1 << 20
 _AHEAD = 8  # pieces packed but not compressed yet
 
@@ -39,11 +40,15 @@ Produce = Callable[
 
 @frozen(kw_only=True)
 class LayerOptions:
-    """How a layer is written: its compression, and a directory for the unfinished file."""
+    """How a layer is written: its compression, and a directory for the unfinished file.
+
+    `diff_id`: what the tar that comes in must hash to.
+    """
 
     scratch: str
     tar: PackOptions = field(default_factory=lambda: PackOptions(overlay=True))
     compression: Compression = field(default_factory=Compression)
+    diff_id: Digest | None = None
 
 
 async def write_layer(top: str, into: Store, options: LayerOptions) -> tuple[Descriptor, Digest]:
@@ -125,6 +130,7 @@ class _Writing:
         self._stop = stop
         self._queue: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
         self._plain = hashlib.sha256()
+        self._encoder = options.compression.encoder()
         self._error: BaseException | None = None
 
     def run(self) -> tuple[Descriptor, Digest]:
@@ -138,9 +144,17 @@ class _Writing:
             thread.join()
         if self._error is not None:
             raise self._error
-        media_type = self._options.compression.media_type
-        desc = Descriptor(media_type=media_type, digest=digest, size=size)
-        return desc, Digest.from_hash(self._plain)
+        made, plain = self._encoder.result(), Digest.from_hash(self._plain)
+        expected = self._options.diff_id
+        if expected is not None and plain != expected:
+            raise DigestMismatch("the layer", expected=expected, actual=plain)
+        desc = Descriptor(
+            media_type=self._options.compression.media_type,
+            digest=digest,
+            size=size,
+            annotations=made.annotations,
+        )
+        return desc, made.diff_id or plain
 
     def _pack(self) -> None:
         try:
@@ -163,18 +177,13 @@ class _Writing:
         return False
 
     def _compress(self) -> tuple[Digest, int]:
-        compressor = self._options.compression.start()
         state = hashlib.sha256()
         size = 0
         try:
             with open(self._path, "wb", buffering=0) as file:
-                for piece in self._pieces():
-                    out = compressor.compress(piece)
+                for out in self._encoder.encoded(self._pieces()):
                     state.update(out)
                     size += _write_all(file.fileno(), out)
-                out = compressor.flush()
-                state.update(out)
-                size += _write_all(file.fileno(), out)
         except OSError as e:
             raise _cannot_write(self._path, e) from e
         return Digest.from_hash(state), size
@@ -212,6 +221,45 @@ async def read_layer(
     desc: Descriptor, source: Source, top: str, options: UnpackOptions
 ) -> Unpacked:
     """Unpack a layer into the directory `top`, its digest checked. On an error `top` is half filled."""
+
+    def drain(pipe: "_Pipe") -> Unpacked:
+        try:
+            return unpack(pipe, top, options)
+        finally:
+            pipe.close()
+
+    return await _fed(desc, source, lambda pipe: in_thread_to_end(lambda: drain(pipe), pipe.abort))
+
+
+async def recompressed(
+    layer: tuple[Descriptor, Digest], source: Source, into: Store, compression: Compression
+) -> tuple[Descriptor, Digest]:
+    """A layer in another compression, put in `into`: its descriptor and diffID.
+
+    `layer` is the blob and its diffID; DigestMismatch if it is another. eStargz changes
+    the tar, and so the diffID.
+    """
+    desc, diff_id = layer
+
+    def produce(pipe: "_Pipe") -> Produce:
+        def write_all(write: Callable[[bytes], object]) -> None:
+            try:
+                for piece in decompressed(pipe):
+                    write(piece)
+            finally:
+                pipe.close()
+
+        return write_all
+
+    with tempfile.TemporaryDirectory(prefix="argosy-") as scratch:
+        options = LayerOptions(scratch=scratch, compression=compression, diff_id=diff_id)
+        return await _fed(desc, source, lambda pipe: put_layer(produce(pipe), into, options))
+
+
+async def _fed(
+    desc: Descriptor, source: Source, work: Callable[["_Pipe"], Coroutine[Any, Any, T]]
+) -> T:
+    """Let `work` run on the bytes of a blob while they come; their digest is checked."""
     pipe = _Pipe(asyncio.get_running_loop())
 
     async def feed() -> None:
@@ -220,19 +268,13 @@ async def read_layer(
                 await pipe.put(piece)
         pipe.end()
 
-    def drain() -> Unpacked:
-        try:
-            return unpack(pipe, top, options)
-        finally:
-            pipe.close()
-
     try:
         async with asyncio.TaskGroup() as group:
-            unpacking = group.create_task(in_thread_to_end(drain, pipe.abort))
+            working = group.create_task(work(pipe))
             group.create_task(_or_abort(feed, pipe))
     except BaseExceptionGroup as problems:
         raise _root_cause(problems) from problems
-    return unpacking.result()
+    return working.result()
 
 
 async def _or_abort(feed: Callable[[], Awaitable[None]], pipe: "_Pipe") -> None:

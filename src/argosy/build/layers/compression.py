@@ -1,68 +1,118 @@
-"""Compressing and decompressing layers: gzip by ISA-L, zstd, plain; bzip2 and xz to read only.
+"""Compressing and decompressing layers: gzip, zstd, plain, eStargz, zstd:chunked; bzip2 and xz to read only.
 
-Output is deterministic: gzip's header carries neither time nor name. Bytes do
-differ between libraries and levels, so the level belongs to a layer's identity.
+Output is deterministic: it depends on the content, the level and the library, not on
+the machine, the number of its processors or the sizes of the pieces. Bytes do differ
+between versions of a library, so these are pinned and named in `str(compression)`,
+which is part of a layer's key in the cache.
 """
 
 import bz2
 import lzma
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field
+from typing import Any, Literal, Protocol, cast, get_args
 
-from isal import igzip_lib, isal_zlib
-
+from argosy.build.layers.deflate import LIBRARY, ParallelGzip, workers
 from argosy.errors import ContentError, UsageError
 from argosy.model import media
+from argosy.model.digest import Digest
 from argosy.values import frozen
 
-Name = Literal["gzip", "zstd", "none"]
+Name = Literal["gzip", "zstd", "none", "estargz", "zstd:chunked"]
+NAMES: tuple[Name, ...] = get_args(Name)
 PIECE = 1 << 20
-_ZSTD_INPUT = 4 << 10  # bytes at once: a block of 4 bytes may stand for 128 KiB
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
 )
-_IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stub calls it an instance
-_LEVELS = {"gzip": (0, 3), "zstd": (1, 19), "none": (0, 0)}
-_DEFAULT = {"gzip": 2, "zstd": 3, "none": 0}
-_MEDIA = {
-    "gzip": media.OCI_LAYER_GZIP,
-    "zstd": media.OCI_LAYER_ZSTD,
-    "none": media.OCI_LAYER,
+_GZIP, _ZSTD = ("gzip", (0, 9), 6, LIBRARY), ("zstd", (1, 22), 3, "zstd-1.5.7")
+_KINDS: Mapping[Name, tuple[str, tuple[int, int], int, str]] = {
+    "gzip": _GZIP,
+    "estargz": _GZIP,
+    "zstd": _ZSTD,
+    "zstd:chunked": _ZSTD,
+    "none": ("", (0, 0), 0, ""),
 }
+_MEDIA = {"gzip": media.OCI_LAYER_GZIP, "zstd": media.OCI_LAYER_ZSTD, "": media.OCI_LAYER}
+_WINDOW_LOG = 23  # 8 MiB: what every reader of zstd has to take (RFC 8878, 3.1.1.1.2)
+_JOB = 4 << 20  # bytes that one thread of zstd takes
 
 
 @frozen(kw_only=True)
 class Compression:
-    """How layers are compressed. Levels: gzip 0-3 (ISA-L's), zstd 1-19; None is the default one."""
+    """How layers are compressed. Levels: gzip 0-9 on Go's scale, zstd 1-22; None is 6 and 3."""
 
     name: Name = "gzip"
     level: int | None = None
 
     def __post_init__(self) -> None:
-        low, high = _LEVELS[self.name]
+        low, high = _KINDS[self.name][1]
         if self.level is not None and not low <= self.level <= high:
             raise UsageError(
                 f"{self.name} has no level {self.level}", remedy=f"use {low} to {high}"
             )
 
+    def __str__(self) -> str:
+        """What the bytes of a layer follow from, given its tar."""
+        if self.name == "none":
+            return "none"
+        return f"{self.name}-{self.exact_level} {_KINDS[self.name][3]}"
+
+    @property
+    def exact_level(self) -> int:
+        """The level, the default one where none is asked for."""
+        return _KINDS[self.name][2] if self.level is None else self.level
+
     @property
     def media_type(self) -> str:
         """The OCI media type of a layer compressed this way."""
-        return _MEDIA[self.name]
+        return _MEDIA[_KINDS[self.name][0]]
+
+    @property
+    def keeps_diff_id(self) -> bool:
+        """Whether the tar inside stays what it was: eStargz puts its own entries into it."""
+        return self.name != "estargz"
 
     def start(self) -> "Compressor":
-        """A compressor for one stream."""
-        level = _DEFAULT[self.name] if self.level is None else self.level
+        """A compressor for one stream; UsageError for the forms that need to see the tar."""
         if self.name == "gzip":
-            return _Gzip(isal_zlib.compressobj(level, wbits=-15), isal_zlib.crc32)
+            return ParallelGzip(self.exact_level)
         if self.name == "zstd":
-            import zstandard  # noqa: PLC0415 - 15 ms that most builds do not need
+            stream: Compressor = zstd(self.exact_level).compressobj()
+            return stream
+        if self.name == "none":
+            return _Plain()
+        raise UsageError(f"{self.name} is a form of layers only", remedy="use gzip or zstd")
 
-            return zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
-        return _Plain()
+    def encoder(self) -> "Encoder":
+        """An encoder of one layer's tar."""
+        if self.name == "estargz":
+            from argosy.build.layers.estargz import EStargz  # noqa: PLC0415 - when asked for
+
+            return EStargz(self.exact_level)
+        if self.name == "zstd:chunked":
+            from argosy.build.layers.zstd_chunked import ZstdChunked  # noqa: PLC0415
+
+            return ZstdChunked(self.exact_level)
+        return _Streamed(self.start())
+
+
+def zstd(level: int, *, threads: bool = True) -> Any:
+    """A zstandard.ZstdCompressor; without `threads` for many small frames.
+
+    With threads the stream is cut into jobs of a fixed size: how many threads there are
+    does not show. Windows are bounded, so levels above 19 search harder but not farther.
+    """
+    import zstandard  # noqa: PLC0415 - 15 ms that most builds do not need
+
+    known = zstandard.ZstdCompressionParameters.from_level(level)
+    more = {"threads": min(4, max(1, workers())), "job_size": _JOB} if threads else {}
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, window_log=min(known.window_log, _WINDOW_LOG), write_checksum=True, **more
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)
 
 
 class Compressor(Protocol):
@@ -77,38 +127,45 @@ class Compressor(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Encoded:
+    """What became of a layer: its diffID if that is another now, and what its descriptor says."""
+
+    diff_id: Digest | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """Turns the pieces of a tar into those of a blob."""
+
+    def encoded(self, pieces: Iterable[bytes], /) -> Iterator[bytes]:
+        """The blob."""
+        ...
+
+    def result(self) -> Encoded:
+        """What came out; to be asked at the end."""
+        ...
+
+
+@frozen
+class _Streamed:
+    compressor: Compressor
+
+    def encoded(self, pieces: Iterable[bytes], /) -> Iterator[bytes]:
+        for piece in pieces:
+            yield self.compressor.compress(piece)
+        yield self.compressor.flush()
+
+    def result(self) -> Encoded:
+        return Encoded()
+
+
 class _Plain:
     def compress(self, data: bytes, /) -> bytes:
         return data
 
     def flush(self) -> bytes:
         return b""
-
-
-class _Gzip:
-    """RFC 1952 around a raw deflate stream: mtime 0, no name, OS unknown."""
-
-    def __init__(self, deflate: Compressor, crc32: "_Crc") -> None:
-        self._deflate = deflate
-        self._crc32 = crc32
-        self._crc = 0
-        self._size = 0
-        self._head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-
-    def compress(self, data: bytes, /) -> bytes:
-        self._crc = self._crc32(data, self._crc)
-        self._size += len(data)
-        head, self._head = self._head, b""
-        return head + self._deflate.compress(data)
-
-    def flush(self) -> bytes:
-        tail = self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
-        head, self._head = self._head, b""
-        return head + self._deflate.flush() + tail
-
-
-class _Crc(Protocol):
-    def __call__(self, data: bytes, value: int, /) -> int: ...
 
 
 def sniff(head: bytes) -> str:
@@ -144,7 +201,7 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _checked(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from pieces
-    except (_IsalError, lzma.LZMAError, OSError, EOFError) as e:
+    except (lzma.LZMAError, OSError, EOFError) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise  # reading the input failed; its bytes are not to blame
         raise damaged(kind, str(e) or "it ends too early") from e
@@ -158,9 +215,14 @@ def damaged(kind: str, why: str) -> ContentError:
 
 
 def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    from isal import igzip_lib  # noqa: PLC0415 - only who decompresses needs it
 
-    # It checks each member's CRC and length itself.
-    return _members(pieces, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
+    error = cast("type[Exception]", igzip_lib.IsalError)  # its stub calls it an instance
+    try:
+        # It checks each member's CRC and length itself.
+        yield from _members(pieces, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
+    except error as e:
+        raise damaged("gzip", str(e)) from e
 
 
 def _members(pieces: Iterator[bytes], start: Callable[[], "_Decompressor"]) -> Iterator[bytes]:
@@ -181,25 +243,9 @@ def _members(pieces: Iterator[bytes], start: Callable[[], "_Decompressor"]) -> I
 
 
 def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    import zstandard  # noqa: PLC0415
+    from argosy.build.layers.zstd_frames import unzstd  # noqa: PLC0415
 
-    start = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
-    frame = start()
-    fed = False
-    try:
-        for piece in pieces:
-            for at in range(0, len(piece), _ZSTD_INPUT):
-                rest = piece[at : at + _ZSTD_INPUT]
-                while rest:
-                    if frame.eof:
-                        frame = start()
-                    yield frame.decompress(rest)
-                    rest = frame.unused_data
-                fed = True
-    except zstandard.ZstdError as e:
-        raise damaged("zstd", str(e)) from e
-    if fed and not frame.eof:
-        raise EOFError("it ends too early")
+    yield from unzstd(pieces)
 
 
 class _Decompressor(Protocol):

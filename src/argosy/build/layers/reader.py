@@ -4,7 +4,7 @@ Everything is checked against the archive's own headers, so a truncated archive,
 damaged header or a size that is not there is a ContentError, never a short file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from argosy.build.layers.header import (
     BLOCK,
@@ -18,16 +18,21 @@ from argosy.build.layers.header import (
 )
 from argosy.errors import ContentError
 
+Tap = Callable[[memoryview], object]
 PIECE = 1 << 20
 _MAX_EXTENSION = 1 << 20  # bytes of one pax or long-name header; what Go's reader accepts too
 _ZERO = bytes(BLOCK)
 
 
 class Stream:
-    """Exact reads from an iterator of pieces; ContentError when it ends too early."""
+    """Exact reads from an iterator of pieces; ContentError when it ends too early.
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    `tap` is shown all that is taken.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], tap: Tap | None = None) -> None:
         self._pieces = pieces
+        self._tap = tap
         self._piece = memoryview(b"")
         self._at = 0
 
@@ -42,6 +47,8 @@ class Stream:
                 self._piece = memoryview(more)
         found = self._piece[self._at : self._at + count]
         self._at += len(found)
+        if self._tap is not None:
+            self._tap(found)
         return found
 
     def exactly(self, count: int) -> bytes:
@@ -93,8 +100,8 @@ class TarReader:
     An entry's `data()` that is not taken before the next entry is skipped.
     """
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._stream = Stream(pieces)
+    def __init__(self, pieces: Iterator[bytes], tap: Tap | None = None) -> None:
+        self._stream = Stream(pieces, tap)
         self._left = 0  # stored bytes of the current entry not read yet
         self._padding = 0
         self._globals: list[tuple[bytes, bytes]] = []
