@@ -4,7 +4,7 @@ Nothing here knows a Dockerfile, a container runtime or a mount: those are hande
 in through `Work`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import field
 from typing import Literal, Protocol, runtime_checkable
@@ -211,3 +211,28 @@ class Op(Protocol):
     async def run(self, inputs: Sequence[Snapshot | None], work: Work) -> Snapshot | None:
         """Do it; called only when no cache record has the key."""
         ...
+
+
+Part = tuple[str, str]  # an input of an op by a name people know, and what it is
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An op that can name its inputs, those of ops below left out."""
+
+    def parts(self) -> Iterable[Part]:
+        """`variable NAME`, `file PATH`, `mount TARGET` and the like, each with its value (blocking)."""
+        ...
+
+
+@frozen(kw_only=True)
+class Reason:
+    """One step of a build: what became of it, and why."""
+
+    step: str
+    result: Literal["cached", "ran"]
+    why: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """For machines."""
+        return {"step": self.step, "result": self.result, "why": self.why}

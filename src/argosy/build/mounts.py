@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,11 @@ class Attached:
     def tree(self) -> Tree | None:
         """The context it shows."""
         return self.origin if isinstance(self.origin, Tree) else None
+
+    def listing(self) -> Iterator[tuple[str, str]]:
+        """The files of the context that it shows, if it shows some (blocking)."""
+        if self.tree is not None and isinstance(self.mount, BindMount):
+            yield from self.tree.listing(_whole(self.mount.source, owners=False))
 
     async def seen(self) -> list[Any]:
         """Its part of the cache key, but for the content of an op."""

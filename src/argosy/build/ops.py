@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from argosy.build.dockerfile.ignore import Matcher, patterns
 from argosy.build.dockerfile.plan import CopyStep, RunStep, WorkdirStep
 from argosy.build.dockerfile.source import SourceRange
-from argosy.build.graph import CacheKey, Layer, Op, Process, Shell, Snapshot, Work
+from argosy.build.graph import CacheKey, Layer, Op, Part, Process, Shell, Snapshot, Work
 from argosy.build.layers.archive import extract, is_archive
 from argosy.build.limits import Conditions
 from argosy.build.mounts import Attached, mounted
@@ -188,6 +188,14 @@ class Copy:
                 await in_thread_to_end(lambda: self._place(trees, workspace.root, stop), stop.set)
             return await work.snapshots.commit(workspace, timeless=isinstance(self.origin, Tree))
 
+    def parts(self) -> Iterator[Part]:
+        """Its definition, and each file it takes from a context (see `explain`)."""
+        yield "flags", json.dumps(self._definition(), sort_keys=True, default=str)
+        if isinstance(self.origin, Tree):
+            for choice in self._choices():
+                for path, what in self.origin.listing(choice):
+                    yield f"file {path}", what
+
     def _choices(self) -> list[Choice]:
         return [self._choice(p) for p in self.step.sources]
 
@@ -308,6 +316,20 @@ class Run:
                 if status != 0:
                     raise self._failed(status, tail.text)
             return await work.snapshots.commit(workspace)
+
+    def parts(self) -> Iterator[Part]:
+        """Its variables, where it runs, and what is mounted (see `explain`)."""
+        step = self.step
+        for name, value in step.env:
+            yield f"variable {name}", value
+        yield "working directory", step.cwd
+        yield "user", step.user or "root"
+        yield "network", step.network
+        yield "added hosts", " ".join(name for name, _ in self.conditions.hosts)
+        for attached in self.attached:
+            yield f"mount {attached.mount.target}", repr(attached.mount)
+            for path, what in attached.listing():
+                yield f"file {path}", what
 
     def _definition(self) -> list[Any]:
         s = self.step

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 from argosy.build.fetch import Fetch
-from argosy.build.graph import Execute, Shell, Snapshotter
+from argosy.build.graph import Execute, Reason, Shell, Snapshotter
 from argosy.build.layers.compression import Compression
 from argosy.build.limits import Conditions
 from argosy.build.origins import Origins
@@ -131,6 +131,8 @@ class BuildResult:
     steps: int  # steps in all
     cached: int  # steps that needed no work
     warnings: tuple[Mapping[str, Any], ...] = ()  # of the build checks, in BuildKit's JSON
+    ref: str = ""  # in the build history
+    reasons: tuple[Reason, ...] = ()  # why each step ran, or that it did not
 
     @property
     def digest(self) -> Digest:

@@ -13,17 +13,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from argosy.build.cache import BuildCache
+from argosy.build.disk.watch import tidied
 from argosy.build.dockerfile.askers import tell_where
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.parser import Dockerfile, parse
 from argosy.build.dockerfile.plan import BaseImage, Plan
 from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.build.execute.runtime import OCIRuntime
+from argosy.build.explain import Explanations
 from argosy.build.export import Assembly
 from argosy.build.export import Image as Made
 from argosy.build.forms import Form
-from argosy.build.graph import Holds, Snapshot, Work
+from argosy.build.graph import Holds, Reason, Snapshot, Work
 from argosy.build.healing import forgot_damage
+from argosy.build.history.record import full_ref
+from argosy.build.history.recording import Recording, recording
 from argosy.build.layers.compression import Compression
 from argosy.build.linting import Linting
 from argosy.build.lowering import Lowering, Target
@@ -79,7 +83,21 @@ async def build(
     pushed unless every platform was built.
     """
     check(options)
-    state = os.path.join(settings.home, "build")
+    try:
+        async with recording(options, settings, report) as record:
+            made = await _carried_out(options, settings, ends, record, engine)
+            record.result = made = replace(made, ref=record.ref)
+    except ArgosyError:
+        await tidied(settings, ends.images, report)  # also for want of space
+        raise
+    await tidied(settings, ends.images, report)
+    return made
+
+
+async def _carried_out(
+    options: BuildOptions, settings: Settings, ends: Ends, record: Recording, engine: Engine | None
+) -> BuildResult:
+    state, report = os.path.join(settings.home, "build"), record.report
     async with AsyncExitStack() as stack:
         claims = stack.enter_context(Claims(os.path.join(state, CLAIMS)))
         outside = outside_of(options, ends, state, report, claims)
@@ -87,6 +105,7 @@ async def build(
         main = await contexts.main()
         options = await in_thread(with_time, options, main.directory)
         metadata = await in_thread(metadata_of, options, main.directory, report)
+        record.git = metadata.git
         dockerfile = parse(main.text, main.shown)
         trees = {"": main.tree, **await contexts.named()}
         engine = engine or await _engine(options, ends, outside, stack)
@@ -110,7 +129,7 @@ async def build(
         if remote is not None:
             work = replace(work, fill=remote.fill)
         staging = Staging(ends.images, engine.origins)
-        shape = _Shape(staging, engine.compression, metadata)
+        shape = _Shape(staging, engine.compression, metadata, record.ref)
         linting = Linting(report)
         this = _Build(options, settings, ends, work, records, linting, shape, outside, remote)
         return await this.run(dockerfile, trees)
@@ -123,6 +142,7 @@ class _Shape:
     staging: Staging
     native: Compression
     metadata: Metadata
+    ref: str = ""  # of this build
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +174,7 @@ class _Build:
 
     async def _built(self, targets: tuple[Target, ...], trees: Mapping[str, Tree]) -> BuildResult:
         tops, solution = await self._solve(targets)
+        reasons = await in_thread(self._explained, targets, solution)
         for tree in trees.values():
             await in_thread(save_digests, tree)
         images = {}
@@ -171,7 +192,14 @@ class _Build:
             steps=solution.steps,
             cached=solution.steps - solution.ran,
             warnings=tuple(f.to_json() for f in self.linting.findings or ()),
+            reasons=reasons,
         )
+
+    def _explained(self, targets: Sequence[Target], solution: Solution) -> tuple[Reason, ...]:
+        project = f"{os.path.abspath(self.options.context)}\0{self.options.dockerfile}"
+        path = os.path.join(self.settings.home, "build", "reasons.db")
+        explanations = Explanations(path, project, cached=not self.options.no_cache)
+        return explanations.told([t.op for t in targets], solution)
 
     async def _targets(
         self, dockerfile: Dockerfile, trees: Mapping[str, Tree]
@@ -289,8 +317,9 @@ class _Build:
             await this.deliver(output, names_of([*self.options.tags, *output.names]))
         for engine in self.options.engines:
             await delivery.load(str(engine), everywhere, self.ends.images)
-        more: dict[str, object] = {"buildx.build.warnings": self.linting.notes()}
-        more = more if self.options.metadata_warnings else {}
+        more: dict[str, object] = {"buildx.build.ref": full_ref(self.shape.ref)}
+        if self.options.metadata_warnings:
+            more["buildx.build.warnings"] = self.linting.notes()
         if trace := self.options.telling.trace:
             more["argosy.trace"] = trace
         await in_thread(write_notes, self.options, image, everywhere, more)

@@ -57,6 +57,7 @@ class Solved:
     keys: tuple[Digest, ...]
     snapshot: Snapshot | None
     is_known: bool  # whether there is a result: what nobody needed has none
+    ran: bool = False
 
 
 @frozen(kw_only=True)
@@ -82,12 +83,13 @@ class _Vertex:
     settled: "asyncio.Task[CacheKey] | None" = None
     result: "asyncio.Task[Snapshot | None] | None" = None
 
-    def solved(self) -> Solved:
+    def solved(self, *, ran: bool) -> Solved:
         """What is known of it when the solve is over."""
         keys = [self.key.fast, *([self.settled.result().fast] if _is_done(self.settled) else [])]
         snapshot = self.result.result() if _is_done(self.result) else None
         is_known = _is_done(self.result)
-        return Solved(keys=tuple(dict.fromkeys(keys)), snapshot=snapshot, is_known=is_known)
+        unique = tuple(dict.fromkeys(keys))
+        return Solved(keys=unique, snapshot=snapshot, is_known=is_known, ran=ran)
 
 
 class Solver:
@@ -113,11 +115,12 @@ class Solver:
             error = first_error(problems)
             raise error from error.__cause__  # the group says nothing more than its first error
         unique = list(dict.fromkeys(vertices.values()))
+        ran = {id(v) for v in solve.ran}
         return Solution(
             snapshots=tuple(task.result() for task in tasks),
             steps=sum(1 for v in unique if v.inputs and v.op.name),
-            ran=len({id(v) for v in solve.ran if v.inputs and v.op.name}),
-            solved={op: v.solved() for op, v in vertices.items()},
+            ran=sum(1 for v in unique if id(v) in ran and v.inputs and v.op.name),
+            solved={op: v.solved(ran=id(v) in ran) for op, v in vertices.items()},
         )
 
 

@@ -239,6 +239,21 @@ class Tree:
         self._stamps[choice.key] = stamp.digest()
         return self._digests[choice.key]
 
+    def listing(self, choice: "Choice") -> Iterator[tuple[str, str]]:
+        """Every path of a choice with its mode and a digest of the rest (blocking); for `explain`."""
+        read = self.file_digest or read_digest
+        for found in self.find(choice.pattern):
+            with _readable(found.path, self.what):
+                for entry in self.walk(found, choice.exclude):
+                    content = b"%o" % entry.kind
+                    if entry.kind == stat.S_IFREG:
+                        content = read(entry.dir_fd, entry.name, entry.stat)
+                    elif entry.kind == stat.S_IFLNK:
+                        content = os.fsencode(os.readlink(entry.name, dir_fd=entry.dir_fd))
+                    path = "/".join(p for p in (found.path, entry.path) if p) or "."
+                    name = hashlib.sha256(content).hexdigest()[:16]
+                    yield path, f"{entry.stat.st_mode & 0o7777:04o} {name}"
+
     def stayed(self, choice: "Choice", stamp: bytes) -> bool:
         """Whether a later walk with this stamp met what `digest` had met; True if it never looked."""
         return self._stamps.get(choice.key, stamp) == stamp

@@ -142,6 +142,10 @@ def _shell(report: "Report") -> "Shell":
 
 
 def _tell(args: argparse.Namespace, result: "BuildResult") -> None:
+    if args.explain and not args.json:
+        from argosy.build.explain import table
+
+        print(table(result.reasons), end="", file=sys.stderr)
     if args.json:
         from argosy.cli.terminal.table import print_json
 
@@ -154,6 +158,7 @@ def _tell(args: argparse.Namespace, result: "BuildResult") -> None:
                 "manifests": [m.to_json() for m in result.manifests],
                 "steps": result.steps,
                 "cached": result.cached,
+                **({"explain": [r.to_json() for r in result.reasons]} if args.explain else {}),
             }
         )
     elif args.quiet or not result.names:

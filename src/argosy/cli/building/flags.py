@@ -117,6 +117,12 @@ def _sandbox(parser: Parser) -> None:
         "--cgroup-parent", metavar="PATH", default="", help="the cgroup that steps run below"
     )
     group.add_argument(
+        "--explain",
+        action=Switch,
+        default=False,
+        help="say of each step why it ran: which input is not what it was",
+    )
+    group.add_argument(
         "--debug-shell",
         action=Switch,
         default=False,
