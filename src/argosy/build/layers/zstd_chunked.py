@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from argosy.build.layers.compression import Encoded, zstd
-from argosy.build.layers.estargz import TOC_DIGEST
 from argosy.build.layers.toc import (
     Chunk,
     Heading,
@@ -115,8 +114,8 @@ class ZstdChunked:
             CHECKSUM: digest_of(packed),
             _POSITION: ":".join(map(str, numbers)),
             _TAR_SPLIT: f"{at + len(packed) + 8}:{len(split)}:{split_size}",
-            TOC_DIGEST: digest_of(body),
         }
+        # Not eStargz's toc.digest too: podman would take it for that, and newer ones refuse both.
         self._encoded = Encoded(annotations=notes)
 
 
