@@ -4,12 +4,16 @@ Order of precedence: a flag, `ARGOSY_<NAME>` in the environment, the default.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from argosy.errors import ConfigError
 
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|d|h|m|s))+")
+_PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -21,6 +25,24 @@ def size(text: str) -> int:
     if unit not in _UNITS or not number.replace(".", "", 1).isdecimal():
         raise ValueError(f"{text!r} is not a size such as 64k or 2GiB")
     return int(float(number) * _UNITS[unit])
+
+
+def switch(text: str) -> bool:
+    """`1`, `true`, `on`, or `0`, `false`, `off`. ValueError for anything else."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `48h`, `1h30m`, `250ms` or `7d`. ValueError for anything else."""
+    if text.replace(".", "", 1).isdecimal():
+        return float(text)
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration such as 48h or 1h30m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PIECE.findall(text))
 
 
 def _setting(default: Any, parse: Callable[[str], Any], help: str) -> Any:  # noqa: A002
@@ -65,6 +87,23 @@ class Settings:
     upload_ttl: float = _setting(
         86400.0, float, "seconds after which a registry drops an upload nobody writes to"
     )
+
+    gc: bool = _setting(True, switch, "remove old build cache after builds")
+    gc_interval: float = _setting(300.0, duration, "how often builds look for old cache")
+    gc_max_used_space: str = _setting(
+        "80%,100GB", str, "what builds may keep on the disk; of several amounts the lesser"
+    )
+    gc_min_free_space: str = _setting("20%", str, "what the disk has to have free")
+    gc_reserved_space: str = _setting(
+        "10%,10GB", str, "what builds may keep however full the disk is"
+    )
+    gc_age: float = _setting(5184000.0, duration, "how long unused build cache is kept: 60 days")
+    gc_sources_space: str = _setting(
+        "512MB", str, "above this, cache mounts and sources go when they are old"
+    )
+    gc_sources_age: float = _setting(172800.0, duration, "when they are old: after 48 hours")
+    history_entries: int = _setting(50, int, "builds that are remembered; 0 remembers none")
+    history_age: float = _setting(604800.0, duration, "how long builds are remembered: 7 days")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":

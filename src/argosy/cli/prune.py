@@ -83,16 +83,17 @@ async def _prune(args: argparse.Namespace, request: "Callable[[Disk], Request]")
 
 def request_of(args: argparse.Namespace) -> "Callable[[Disk], Request]":
     """What is asked for, as soon as the disk is known; UsageError says which word cannot be read."""
-    from argosy.build.disk.filters import filters_of, seconds
+    from argosy.build.disk.filters import filters_of
     from argosy.build.disk.pruning import Request
     from argosy.build.disk.space import Space
+    from argosy.settings import duration
 
     caps = {
         name: Space.parse(f"--{name.replace('_', '-')}", getattr(args, name))
         for name in ("max_used_space", "min_free_space", "reserved_space")
     }
     try:
-        keep = seconds(args.keep_duration) if args.keep_duration else 0.0
+        keep = duration(args.keep_duration) if args.keep_duration else 0.0
     except ValueError as e:
         raise UsageError(
             f"--keep-duration {args.keep_duration!r} cannot be read", why=str(e)

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build.disk.filters import filters_of, moment, seconds
+from argosy.build.disk.filters import filters_of, moment
 from argosy.build.disk.items import Item
 from argosy.build.disk.space import Space
 from argosy.errors import UsageError
+from argosy.settings import duration
 
 STEP = Item(
     id="abc", kind="regular", description="[2/3] RUN make", size=5, used=1000.0, parents=("xyz",)
@@ -73,7 +74,7 @@ def test_any_text_is_a_filter_or_a_usage_error(text):
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
 def test_durations_are_those_of_go(hours, minutes, secs):
-    assert seconds(f"{hours}h{minutes}m{secs}s") == hours * 3600 + minutes * 60 + secs
+    assert duration(f"{hours}h{minutes}m{secs}s") == hours * 3600 + minutes * 60 + secs
 
 
 def test_times_may_be_durations_dates_or_unix_times():
@@ -81,7 +82,7 @@ def test_times_may_be_durations_dates_or_unix_times():
     assert moment("2d", 200000.0) == 200000.0 - 172800
     assert moment("1970-01-01T00:20:00Z", 0) == 1200.0
     assert moment("1234567", 0) == 1234567.0
-    assert (seconds("1.5s"), seconds("250ms"), seconds("0")) == (1.5, 0.25, 0)
+    assert (duration("1.5s"), duration("250ms"), duration("90")) == (1.5, 0.25, 90)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,11 @@ from datetime import datetime
 
 from argosy.build.disk.items import Item
 from argosy.errors import UsageError
+from argosy.settings import duration
 
 Filter = Callable[[Item], bool]
 
 _FORM = re.compile(r"(?P<key>[a-z]+)(?:(?P<sign>~=|!=|=)(?P<value>.*))?", re.DOTALL)
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|d|h|m|s))+")
-_PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TEXTS: dict[str, Callable[[Item], tuple[str, ...]]] = {
     "id": lambda item: (item.id,),
     "parents": lambda item: item.parents,
@@ -76,22 +74,13 @@ def _fact(word: str, fact: Callable[[Item], bool], sign: str, value: str) -> Fil
 def moment(text: str, now: float) -> float:
     """Seconds since 1970 of `24h` (ago), an RFC 3339 time or a Unix time. UsageError for others."""
     try:
-        return now - seconds(text)
+        return float(text) if text.isdecimal() else now - duration(text)
     except ValueError:
         pass
     try:
-        return float(text) if text.isdecimal() else datetime.fromisoformat(text).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError as e:
         raise _unreadable(f"until={text}", "write 24h, 30m or 2026-01-31T12:00:00Z") from e
-
-
-def seconds(text: str) -> float:
-    """Go's durations, such as 48h or 1h30m, and days (`7d`). ValueError for anything else."""
-    if text == "0" or not _DURATION.fullmatch(text):
-        if text == "0":
-            return 0.0
-        raise ValueError(f"{text!r} is not a duration such as 48h or 1h30m")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _PIECE.findall(text))
 
 
 def _unreadable(word: str, why: str) -> UsageError:

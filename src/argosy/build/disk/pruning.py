@@ -28,7 +28,6 @@ from argosy.content.store import Spares, Store
 from argosy.errors import StorageError
 from argosy.values import frozen
 
-
 _INTERNAL = ("internal", "frontend", "source.local")  # small, and of use to every build
 
 

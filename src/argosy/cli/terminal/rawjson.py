@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -19,8 +20,9 @@ from argosy.observe import Event
 class RawJSON:
     """A reporter of JSON lines; events may come from any thread."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, now: Callable[[], str] | None = None) -> None:
         self._stream = stream
+        self._now = now or _now
         self._board = Board()
         self._started: dict[str, str] = {}  # vertex digest: when, RFC 3339
         self._lock = threading.Lock()
@@ -41,7 +43,7 @@ class RawJSON:
             self._stream.flush()
 
     def _status(self, event: Event, line: Line) -> dict[str, Any]:
-        vertex, now = vertex_digest(event.key), _now()
+        vertex, now = vertex_digest(event.key), self._now()
         if event.kind == "log":
             data = base64.b64encode(event.text.encode()).decode()
             return {"logs": [{"vertex": vertex, "stream": 1, "data": data, "timestamp": now}]}

@@ -44,6 +44,11 @@ _MAX_HINTS = 500
 _EVERYTHING = ("*", "**", "**/*")
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a variable's name sounds as if its value were nobody else's business."""
+    return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
+
+
 @dataclass(slots=True)
 class _Seen:
     """What has been seen of the stage at hand."""
@@ -120,7 +125,7 @@ class ValueChecks:
 
     def _secrets(self, instruction: Instruction, names: list[str]) -> None:
         for name in names:
-            if _SECRET.search(name) and not _HARMLESS.search(name):
+            if is_secret_name(name):
                 keyword = _keyword(instruction).upper()
                 self.found.add(rules.SECRETS_USED_IN_ARG_OR_ENV, instruction.where, keyword, name)
 
