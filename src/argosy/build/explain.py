@@ -169,7 +169,7 @@ def _unpacked(packed: bytes) -> dict[str, str] | None:
 
 def _why(before: _Before | None, key: str, instruction: str, parts: Mapping[str, str]) -> str:
     if before is None:
-        return "it was never built here"
+        return "no earlier build of it is remembered"
     if before.key == key:
         return "nothing changed, but its result is gone (pruned)"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(before.created))
