@@ -96,7 +96,9 @@ def request_of(args: argparse.Namespace) -> "Callable[[Disk], Request]":
         keep = duration(args.keep_duration) if args.keep_duration else 0.0
     except ValueError as e:
         raise UsageError(
-            f"--keep-duration {args.keep_duration!r} cannot be read", why=str(e)
+            f"--keep-duration {args.keep_duration!r} cannot be read",
+            why=str(e),
+            remedy="write for example --keep-duration 48h",
         ) from e
     wanted = filters_of(args.filter)
 

@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, get_args
 
-from argosy.build.history.record import BuildRecord
+from argosy.build.history.record import HISTORY, BuildRecord
 from argosy.build.history.recorder import note
 from argosy.errors import NotFound, StorageError
 from argosy.observe import Event, Kind
 from argosy.values import frozen
 
-HISTORY = "history"
 _NAME = re.compile(r"(?P<ms>\d{13})-(?P<ref>[0-9a-z]+)\.json")
 _PIECE = 1 << 20
 _KINDS = get_args(Kind)

@@ -18,6 +18,7 @@ _ALPHABET = string.digits + string.ascii_lowercase
 _DIGITS = 25
 _PLACE = "argosy/local/"  # builder and node, where buildx has them in a ref
 HIDDEN = "***"
+HISTORY = "history"  # the folder in the build state
 
 
 def new_ref() -> str:
@@ -135,4 +136,5 @@ def outcome(result: "BuildResult") -> dict[str, Any]:
         "platforms": tuple(str(p) for p in result.platforms),
         "manifests": tuple(m.to_json() for m in result.manifests),
         "warnings": tuple(dict(w) for w in result.warnings),
+        "reasons": tuple(reason.to_json() for reason in result.reasons),
     }

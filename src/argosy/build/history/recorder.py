@@ -117,7 +117,7 @@ class Recorder:
         if event.kind == "log":
             left = _LARGEST_LOG - self._said
             self._said += len(text)
-            if left <= 0:
+            if left < 0:
                 return ""
             text = text if len(text) <= left else text[:left] + _CLIPPED
         more = [event.current, event.total] if event.total is not None or event.current else []

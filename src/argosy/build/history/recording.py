@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from argosy.build.history.reading import HISTORY, History
-from argosy.build.history.record import BuildRecord, new_ref, outcome
+from argosy.build.history.record import HISTORY, BuildRecord, new_ref, outcome
 from argosy.build.history.recorder import Recorder
 from argosy.concurrency import in_thread_to_end
 from argosy.errors import ArgosyError
@@ -66,9 +65,18 @@ async def recording(
         def end() -> None:
             recorder.end(**found)
             with suppress(OSError, ArgosyError):
-                History(folder).tidy(settings.history_entries, settings.history_age)
+                _tidy(folder, settings)
 
         await in_thread_to_end(end)
+
+
+def _tidy(folder: str, settings: Settings) -> None:
+    names = [name for name in os.listdir(folder) if name.endswith(".json")]
+    oldest = f"{int((time.time() - settings.history_age) * 1000):013d}"
+    if len(names) > settings.history_entries or min(names, default=oldest) < oldest:
+        from argosy.build.history.reading import History  # noqa: PLC0415 - not every build
+
+        History(folder).tidy(settings.history_entries, settings.history_age)
 
 
 def _told(e: Exception) -> dict[str, Any]:
