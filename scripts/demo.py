@@ -2,7 +2,9 @@
 
 Starts our registry, makes a base image for two architectures, builds the example
 application on both, pushes one index, pulls it back with the clients that are
-there, runs both platforms, and shows that the second build is all cache.
+there, runs both platforms, and shows that the second build is all cache. Then a file is edited
+and the build says why it ran what it ran; another machine makes the same digest, and a
+third takes every step from the registry.
 DEMO_KEEP=1 leaves the registry running.
 """
 
@@ -18,9 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TOP = Path(__file__).resolve().parent.parent
 WORK = TOP / "var" / "demo"
+APP = WORK / "voyage"
 ARGOSY = [sys.executable, "-m", "argosy"]
 PLATFORMS = ("linux/amd64", "linux/arm64")
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
@@ -44,6 +48,8 @@ def main() -> int:
         )
         return 1
     WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(APP, ignore_errors=True)
+    shutil.copytree(TOP / "examples" / "voyage", APP)
     os.environ["ARGOSY_HOME"] = str(WORK / "home")
     summary = Summary()
     with registry() as host:
@@ -75,6 +81,10 @@ def voyage(host: str, summary: Summary) -> None:
     with step("run both platforms", summary):
         for platform in PLATFORMS:
             show(*ARGOSY, "run", "--platform", platform, app)
+    with step("edit a file: what runs again, and why", summary):
+        why_again(base, app, both)
+    with step("two other machines: one digest, and every step from the registry's cache", summary):
+        other_machines(host, base, summary)
     facts(app, summary)
 
 
@@ -89,7 +99,7 @@ def build_words(base: str, app: str, platforms: str) -> list[str]:
         "--build-arg",
         "VERSION=1.0",
     ]
-    return [*words, "-t", app, "--push", "--progress", "plain", str(TOP / "examples" / "voyage")]
+    return [*words, "-t", app, "--push", "--progress", "plain", str(APP)]
 
 
 def cached_again(base: str, app: str, both: str, summary: Summary) -> None:
@@ -107,6 +117,60 @@ def cached_again(base: str, app: str, both: str, summary: Summary) -> None:
         print(f"not all cache: {cached} cached steps, ran {ran}, digest {before} then {after}")
         raise subprocess.CalledProcessError(1, "the second build")
     summary.facts.append(("second build", f"{cached} steps from cache, the same digest"))
+
+
+def why_again(base: str, app: str, both: str) -> None:
+    """Change a file of the application and build with --explain; the file must be named."""
+    name = "voyage/__main__.py"
+    with (APP / name).open("a") as file:
+        file.write(f"# edited by the demo at {time.time()}\n")  # never the same twice
+    words = [w for w in build_words(base, app, both) if w != "--push"]
+    done = subprocess.run(
+        [*ARGOSY, *words, "--explain", "--quiet"], capture_output=True, text=True, check=False
+    )
+    print(DIM + done.stderr.strip() + PLAIN)
+    done.check_returncode()
+    if f"{name} changed" not in done.stderr:
+        print(f"--explain does not name {name}")
+        raise subprocess.CalledProcessError(1, "argosy build --explain")
+
+
+def other_machines(host: str, base: str, summary: Summary) -> None:
+    """Two homes build what a first one built: one anew, one with the first one's cache."""
+    cache = f"type=registry,ref={host}/example/cache"
+    first = elsewhere("one", base, "--cache-to", f"{cache},mode=max")
+    again = elsewhere("two", base)
+    taken = elsewhere("three", base, "--cache-from", cache)
+    if len({first["digest"], again["digest"], taken["digest"]}) != 1:
+        print(f"digests differ: {first['digest']} {again['digest']} {taken['digest']}")
+        raise subprocess.CalledProcessError(1, "the build on another machine")
+    if taken["cached"] != taken["steps"]:
+        print(f"only {taken['cached']} of {taken['steps']} steps came from the cache")
+        raise subprocess.CalledProcessError(1, "the build with the registry's cache")
+    summary.facts.append(("reproducible", f"{first['digest']} on two machines, built apart"))
+    summary.facts.append(("shared cache", f"{taken['steps']} of {taken['steps']} steps taken"))
+
+
+def elsewhere(name: str, base: str, *words: str) -> dict[str, Any]:
+    """Build the example as another machine would: another home, another place, other times."""
+    home, context = WORK / f"machine-{name}", WORK / f"checkout-{name}"
+    for folder in (home, context):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(TOP / "examples" / "voyage", context, copy_function=shutil.copy)
+    command = ["build", "--json", "-q", "--platform", PLATFORMS[0], "--build-arg", f"BASE={base}"]
+    command += ["--build-arg", "VERSION=1.0", "-t", "example/voyage:1", *words, str(context)]
+    environment = {"ARGOSY_HOME": str(home), "SOURCE_DATE_EPOCH": "1700000000"}
+    print(f"{DIM}$ argosy {' '.join(command)}{PLAIN}")
+    told = subprocess.run(
+        [*ARGOSY, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    found: dict[str, Any] = json.loads(told.stdout)
+    print(f"{found['digest']}  {found['cached']} of {found['steps']} steps cached")
+    return found
 
 
 def pull_back(app: str) -> None:

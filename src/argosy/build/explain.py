@@ -28,6 +28,7 @@ _KEPT = 3  # times before, of each place
 _NAME = re.compile(r"\[(?P<stage>.*) (?P<number>\d+)/\d+\] (?P<instruction>.*)", re.DOTALL)
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|AUTH|CREDENTIAL", re.IGNORECASE)
 _SHOWN = 40  # characters of a value
+_BELOW = ("step ", "base ", "content ")  # what a step stands on
 
 
 @frozen(kw_only=True)
@@ -76,7 +77,12 @@ class Explanations:
         stage, place, instruction = _place(op.name)
         before = self._before(db, stage, place, instruction, key)
         self._remember(db, (stage, place, instruction, key), parts)
-        why = "--no-cache" if not self._cached else _why(before, key, instruction, parts)
+        if not self._cached:
+            why = "--no-cache"
+        elif solution.solved[id(op)].is_anew:
+            why = "--no-cache-filter"
+        else:
+            why = _why(before, key, instruction, parts)
         return Reason(step=op.name, result="ran", why=why)
 
     def _before(
@@ -147,7 +153,7 @@ def _parts(op: Op, solution: Solution) -> Iterator[Part]:
         what = (
             "base" if not below.inputs and below.name else "step" if number == 0 else "content of"
         )
-        yield f"{what} {_unnumbered(label)}", str(solution.solved[id(below)].keys[-1])
+        yield f"{what} {_short(_unnumbered(label), 60)}", str(solution.solved[id(below)].keys[-1])
 
 
 def _digest(value: str) -> str:
@@ -182,7 +188,8 @@ def _why(before: _Before | None, key: str, instruction: str, parts: Mapping[str,
     and_more = (
         f", and {more} more file{'s' * (more > 1)}" if more > 0 and _is_file(found[0]) else ""
     )
-    return f"{found[0]}{and_more} since {when}"
+    since = "" if found[0].startswith(_BELOW) else f" since {when}"
+    return f"{found[0]}{and_more}{since}"
 
 
 def _is_file(text: str) -> bool:
@@ -212,9 +219,9 @@ def _difference(name: str, old: str | None, new: str | None) -> str:
     return f"{name} changed from {_short(old)} to {_short(new)}"
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = _SHOWN) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def table(reasons: Sequence[Reason]) -> str:
