@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from argosy.build.execute.accounts import account
-from argosy.build.execute.cgroups import clear
+from argosy.build.execute.cgroups import adopt_orphans, clear, sweep
 from argosy.build.execute.emulation import Emulation, emulation
 from argosy.build.execute.rootless import unprivileged
 from argosy.build.execute.spec import Place, hosts_file, resolv_file, runtime_config, targets
@@ -77,6 +77,8 @@ class Containers:
     async def _path(self) -> str:
         async with self._opening:
             if self._session is None:
+                adopt_orphans()
+                await in_thread(sweep)
                 self._session = await in_thread(Session, self._folder, discard)
         return self._session.path
 
