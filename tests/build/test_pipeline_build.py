@@ -290,6 +290,34 @@ async def test_no_cache_runs_everything_again(bench):
     assert result.cached == 0
 
 
+async def test_no_cache_filter_runs_only_the_steps_of_its_stages_again(bench):
+    dockerfile = (
+        "FROM scratch AS Deps\nRUN write /out 1\nFROM scratch AS other\nRUN write /y 1\n"
+        "FROM scratch\nCOPY --link --from=deps /out /\nCOPY --from=other /y /\nRUN write /z 1\n"
+    )
+    first = await make(bench, dockerfile)
+    bench.execute.processes.clear()
+    result = await make(bench, dockerfile, no_cache_filter=("DEPS",))
+    assert [p.args[-1] for p in bench.execute.processes] == ["write /out 1"]
+    assert result.digest == first.digest
+    assert {r.why for r in result.reasons if r.result == "ran"} == {"--no-cache-filter"}
+    await make(bench, dockerfile, no_cache_filter=("stage-2",))
+    assert [p.args[-1] for p in bench.execute.processes] == ["write /out 1", "write /z 1"]
+
+
+async def test_no_cache_filter_of_no_stage_is_a_warning(bench):
+    await make(bench, "FROM scratch AS deps\nRUN write /x 1\n", no_cache_filter=("dep",))
+    assert any("no such stage" in e.text for e in bench.events if e.kind == "warning")
+
+
+async def test_an_image_of_this_machine_without_the_platform_is_said_to_have_others(bench):
+    desc = await put_base(bench.images, "docker.io/library/mine:1", [AMD64, ARM64])
+    assert desc
+    with pytest.raises(NoMatchingPlatform, match="mine:1 of this machine") as caught:
+        await make(bench, "FROM mine:1\n", platforms=(Platform.parse("linux/s390x"),))
+    assert caught.value.available == [str(AMD64), str(ARM64)]
+
+
 async def test_push_copies_to_every_tag_and_metadata_names_them(bench, tmp_path):
     meta, iid = str(tmp_path / "meta.json"), str(tmp_path / "iid")
     result = await make(

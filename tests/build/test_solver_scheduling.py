@@ -109,6 +109,37 @@ async def test_every_vertex_of_a_diamond_runs_exactly_once(world):
     assert (solution.steps, solution.ran) == (3, 3)
 
 
+def filtered(out="same"):
+    """A stage of two steps, a step on it, and a copy from it into another stage with a step."""
+    first = Fake("first")
+    second = Fake("second", (first,))
+    above = Fake("above", (second,))
+    copy = Fake("copy", (Fake("other"), second), content=out, uses=(1,))
+    return first, second, above, copy, Fake("after", (copy,))
+
+
+async def test_ops_asked_for_anew_run_and_so_does_what_stands_on_them_but_equal_content_hits(world):
+    ops = filtered()
+    await solve(world, ops[2], ops[4])
+    again = filtered()
+    async with world.cache() as cache:
+        solution = await world.solver(cache).solve([again[2], again[4]], anew=[again[1]])
+    assert [op.runs for op in again] == [0, 1, 1, 0, 0]
+    assert [solution.solved[id(op)].is_anew for op in again] == [False, True, True, False, False]
+
+
+async def test_content_that_is_other_when_made_anew_reaches_what_copies_it(world):
+    ops = filtered()
+    await solve(world, ops[2], ops[4])
+    other = filtered(out="other")
+    async with world.cache() as cache:
+        await world.solver(cache).solve([other[2], other[4]], anew=[other[0]])
+    assert [op.runs for op in other] == [1, 1, 1, 1, 1]
+    warm = filtered(out="other")  # what was made anew is what counts from now on
+    await solve(world, warm[2], warm[4])
+    assert [op.runs for op in warm] == [0, 0, 0, 0, 0]
+
+
 async def test_equal_ops_that_are_different_objects_run_once(world):
     one, two = Fake("same"), Fake("same")
     tops = Fake("amd64", (one,)), Fake("arm64", (two,))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from argosy.cli.building import foreign
 from argosy.cli.building.reading import options_of
 from argosy.cli.main import parser
 from argosy.cli.verbs import find
@@ -68,13 +69,39 @@ def test_a_dash_reads_the_dockerfile_from_stdin() -> None:
         ["--secret", "src=x", "."],
         ["--secret", "id=a,what=x", "."],
         ["--provenance", "."],
+        ["--provenance=mode=max", "."],
         ["--sbom=true", "."],
+        ["--attest", "type=sbom", "."],
         ["-o", "type=nothing", "."],
     ],
 )
 def test_words_that_cannot_be_honoured_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         options(*words)
+
+
+def test_attestations_that_shall_not_be_made_are_not() -> None:
+    words = ("--provenance", "false", "--sbom=false", "--attest", "type=provenance,disabled=true")
+    assert options(*words, ".").context == "."
+
+
+def test_stages_without_cache_are_named_once_or_in_one_list() -> None:
+    found = options("--no-cache-filter", "a,b", "--no-cache-filter=c", ".")
+    assert (found.no_cache_filter, found.no_cache) == (("a", "b", "c"), False)
+
+
+def test_dockers_own_words_for_limits_are_resources() -> None:
+    found = options("-m", "1g", "--cpuset-cpus=0", "--rm", "--compress=false", ".")
+    assert (found.conditions.limits.memory, found.conditions.limits.cpuset_cpus) == (1 << 30, "0")
+
+
+@pytest.mark.parametrize("flag", sorted(foreign._REFUSED))
+def test_flags_of_buildx_without_sense_here_are_refused_with_what_to_write(flag: str) -> None:
+    for words in ([flag, "x"], [f"{flag}=x"]) if flag != "--squash" else ([flag],):
+        with pytest.raises(UsageError, match=f"has no {flag}") as caught:
+            options(*words, ".")
+        assert caught.value.why
+        assert caught.value.remedy
 
 
 def test_the_epoch_must_be_a_time() -> None:

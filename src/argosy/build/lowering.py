@@ -44,6 +44,7 @@ class Target:
     op: Op
     base: Base | None  # None: scratch
     steps: int  # on top of the base, those of stages it is built from included
+    anew: tuple[Op, ...] = ()  # of the stages that are built without cache (--no-cache-filter)
 
 
 @dataclass(slots=True)
@@ -56,6 +57,8 @@ class Lowering:
     added: Mapping[Download, Fetched] = field(default_factory=dict)  # what ADD takes from outside
     conditions: Conditions = field(default_factory=Conditions)
     several: bool = False  # several platforms: steps say which one they are for
+    no_cache: frozenset[str] = frozenset()  # stages to build without cache, in lower case
+    _anew: list[Op] = field(default_factory=list)
     _tops: dict[int, Target] = field(default_factory=dict)
     _images: dict[BaseImage, Image] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Lowering:
         """The target's op, with the ops of all it needs; BuildError for what cannot be done."""
         for stage in self.plan.stages:
             self._tops[stage.index] = self._stage(stage)
-        return self._tops[self.plan.target.index]
+        return replace(self._tops[self.plan.target.index], anew=tuple(self._anew))
 
     def _stage(self, stage: Stage) -> Target:
         labels = _Labels(stage, self.plan.platform, several=self.several)
@@ -77,6 +80,8 @@ class Lowering:
             op, base, steps = Empty(), None, 0
         for number, step in enumerate(stage.steps):
             op = self._step(step, op, labels.step(number, step))
+            if stage.name.lower() in self.no_cache:
+                self._anew.append(op.layer if isinstance(op, Linked) else op)
         return Target(plan=self.plan, op=op, base=base, steps=steps + len(stage.steps))
 
     def _image(self, image: BaseImage, labels: "_Labels | None" = None) -> Op:

@@ -104,6 +104,7 @@ class BuildOptions:
     push: bool = False
     load: bool = False  # keep it in the local images, although it is pushed or written elsewhere
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()  # stages that are built without cache
     pull: bool = False
     agents: tuple[Agent, ...] = ()  # --ssh
     conditions: Conditions = field(default_factory=Conditions)

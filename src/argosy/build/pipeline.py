@@ -223,9 +223,10 @@ class _Build:
                 added=await additions.resolve_all(plan),
                 conditions=self.options.conditions,
                 several=len(platforms) > 1,
+                no_cache=frozenset(n.lower() for n in self.options.no_cache_filter),
             )
             targets.append(lowering.target())
-        self._warn(targets[0].plan)
+        self._warn(targets[0].plan, dockerfile)
         return tuple(targets)
 
     async def _planned(
@@ -265,7 +266,11 @@ class _Build:
                 op.stated(self.work)  # a record may stand on it, and then it is not run
         solver = Solver(self.work, steps, jobs=self.options.jobs)
         wanted = [t.op for t in targets]
-        solution = await solver.solve(wanted, use_cache=not self.options.no_cache)
+        solution = await solver.solve(
+            wanted,
+            use_cache=not self.options.no_cache,
+            anew=[op for t in targets for op in t.anew],
+        )
         return solution.snapshots, solution
 
     async def _assembled(
@@ -329,7 +334,12 @@ class _Build:
         outputs = [o for o in self.options.outputs if not o.wish.by_digest]
         return [name for output in outputs for name in output.names]
 
-    def _warn(self, plan: Plan) -> None:
+    def _warn(self, plan: Plan, dockerfile: Dockerfile) -> None:
+        stages = {stage.name.lower() for stage in dockerfile.stages}
+        for name in self.options.no_cache_filter:
+            if name.lower() not in stages:
+                text = f"--no-cache-filter {name}: the Dockerfile has no such stage"
+                self.work.report(Event("warning", "no-cache-filter", "stages", text=text))
         for name in plan.unused_build_args:
             text = f"build argument {name} was given, but the Dockerfile declares no ARG {name}"
             self.work.report(Event("warning", "build-args", "build arguments", text=text))

@@ -58,6 +58,7 @@ class Solved:
     snapshot: Snapshot | None
     is_known: bool  # whether there is a result: what nobody needed has none
     ran: bool = False
+    is_anew: bool = False  # it was asked for anew, or stands on what was: no record was looked up
 
 
 @frozen(kw_only=True)
@@ -80,6 +81,8 @@ class _Vertex:
     op: Op
     key: CacheKey
     inputs: "list[_Vertex]"
+    is_anew: bool = False  # it, or what it stands on, is to be made anew: no record counts
+    is_fed_anew: bool = False  # something it is made from is: only its content can tell
     settled: "asyncio.Task[CacheKey] | None" = None
     result: "asyncio.Task[Snapshot | None] | None" = None
 
@@ -89,7 +92,9 @@ class _Vertex:
         snapshot = self.result.result() if _is_done(self.result) else None
         is_known = _is_done(self.result)
         unique = tuple(dict.fromkeys(keys))
-        return Solved(keys=unique, snapshot=snapshot, is_known=is_known, ran=ran)
+        return Solved(
+            keys=unique, snapshot=snapshot, is_known=is_known, ran=ran, is_anew=self.is_anew
+        )
 
 
 class Solver:
@@ -101,12 +106,17 @@ class Solver:
         self.slots = asyncio.Semaphore(jobs or max(2, os.cpu_count() or 1))
         self.running: dict[Digest, asyncio.Future[Snapshot | None]] = {}
 
-    async def solve(self, targets: Sequence[Op], *, use_cache: bool = True) -> Solution:
+    async def solve(
+        self, targets: Sequence[Op], *, use_cache: bool = True, anew: Sequence[Op] = ()
+    ) -> Solution:
         """Snapshots of the targets, in order. The first failure cancels the rest and is raised bare.
 
-        With `use_cache` off nothing is looked up, but equal vertices still run once.
+        With `use_cache` off nothing is looked up, but equal vertices still run once. Ops of
+        `anew` are made without a look for a record, and so is what stands on them; what only
+        takes their files still needs no work when these are what they were.
         """
         vertices = await _vertices(targets)
+        _mark(vertices, anew)
         try:
             async with asyncio.TaskGroup() as group:
                 solve = _Solve(self, group, use_cache)
@@ -148,7 +158,7 @@ class _Solve:
 
     async def _result(self, vertex: _Vertex) -> Snapshot | None:
         fast = vertex.key.fast
-        if (found := await self._find(vertex, fast)) is not None:
+        if not vertex.is_fed_anew and (found := await self._find(vertex, fast)) is not None:
             return found.snapshot
         # Everything below is wanted now, all at once: what has a record costs a look, and
         # what has none is needed, since no record stands on a snapshot that is not there.
@@ -188,10 +198,13 @@ class _Solve:
                     raise
 
     async def _has_record(self, vertex: _Vertex) -> bool:
-        return self.use_cache and await self.solver.cache.find(vertex.key.fast) is not None
+        if not self.use_cache or vertex.is_anew or vertex.is_fed_anew:
+            return False
+        return await self.solver.cache.find(vertex.key.fast) is not None
 
     async def _find(self, vertex: _Vertex, key: Digest) -> Record | None:
-        found = await self.solver.cache.find(key) if self.use_cache else None
+        looks = self.use_cache and not vertex.is_anew
+        found = await self.solver.cache.find(key) if looks else None
         if found is not None:
             self._tell_cached(vertex)
         return found
@@ -303,6 +316,19 @@ async def _vertices(targets: Sequence[Op]) -> dict[int, _Vertex]:
             key = await op.cache_key([v.key for v in inputs])
         found[id(op)] = equal.setdefault(key.fast, _Vertex(op, key, inputs))
     return found
+
+
+def _mark(vertices: Mapping[int, _Vertex], anew: Sequence[Op]) -> None:
+    """Mark what is made anew, and what that reaches; `vertices` has inputs first."""
+    for op in anew:
+        if id(op) in vertices:
+            vertices[id(op)].is_anew = True
+    for vertex in vertices.values() if anew else ():
+        content = vertex.key.content if vertex.key.slow else ()
+        for number, below in enumerate(vertex.inputs):
+            if below.is_anew or below.is_fed_anew:
+                vertex.is_fed_anew = True
+                vertex.is_anew |= below.is_anew and number not in content
 
 
 def inputs_first(targets: Sequence[Op]) -> list[Op]:

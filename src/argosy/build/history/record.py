@@ -112,6 +112,7 @@ def told(options: "BuildOptions") -> dict[str, Any]:
         "push": options.push,
         "load": options.load,
         "no_cache": options.no_cache,
+        "no_cache_filter": list(options.no_cache_filter),
         "pull": options.pull,
         "source_date_epoch": options.source_date_epoch,
     }

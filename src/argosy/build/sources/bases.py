@@ -80,7 +80,11 @@ class BaseImages:
             if (known := await self._pinned(reference, wanted.platform)) is not None:
                 return known
         source = self.repository(reference)
-        found = await _picked(source, await source.resolve(reference.name), wanted.platform)
+        try:
+            found = await _picked(source, await source.resolve(reference.name), wanted.platform)
+        except ArgosyError as e:
+            await self._check_local(reference, wanted.platform, e)
+            raise
         body = await read(source, found)
         base = await _base(reference, replace(found, data=body), source, wanted.platform)
         await self.cache.keep_pin(str(reference), str(wanted.platform), replace(found, data=body))
@@ -113,6 +117,23 @@ class BaseImages:
             except NotFound:  # also: there, but not for this platform
                 continue
         return None
+
+    async def _check_local(self, reference: Reference, platform: Platform, e: ArgosyError) -> None:
+        """Raise what is wrong with the image of this machine, if there is one by that name.
+
+        It was passed over because it lacks the platform: that says more than `e`, why the
+        registry has none either.
+        """
+        try:
+            await _picked(self.images, await self.images.resolve(str(reference)), platform)
+        except NoMatchingPlatform as lacking:
+            raise NoMatchingPlatform(
+                f"the image {reference} of this machine",
+                wanted=str(platform),
+                available=lacking.available,
+            ) from e
+        except NotFound:
+            return
 
     async def _pinned(self, reference: Reference, platform: Platform) -> Base | None:
         """What was found at the registry by an earlier build; its blobs may still be only there."""

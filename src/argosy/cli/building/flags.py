@@ -2,6 +2,7 @@
 
 from argparse import SUPPRESS
 
+from argosy.cli.building.foreign import add_foreign
 from argosy.cli.options import (
     Parser,
     Switch,
@@ -35,6 +36,7 @@ def arguments(parser: Parser) -> None:
     _asking(parser)
     add_progress(parser)
     add_tls(parser)
+    add_foreign(parser)
 
 
 def _steps(parser: Parser) -> None:
@@ -59,6 +61,13 @@ def _steps(parser: Parser) -> None:
         help="a secret for RUN --mount=type=secret",
     )
     group.add_argument("--no-cache", action=Switch, default=False, help="run every step anew")
+    group.add_argument(
+        "--no-cache-filter",
+        metavar="STAGE[,…]",
+        action="append",
+        default=[],
+        help="run the steps of these stages anew; repeatable",
+    )
     group.add_argument("--pull", action=Switch, default=False, help="ask for newer base images")
     group.add_argument(
         "--network",
@@ -195,7 +204,12 @@ def _results(parser: Parser) -> None:
     )
     group.add_argument("--iidfile", metavar="FILE", default="", help="write the image's digest")
     for name in ("provenance", "sbom"):
-        group.add_argument(
-            f"--{name}", action=Switch, default=False, help="only =false: none is made yet"
-        )
+        group.add_argument(f"--{name}", metavar="false", help="only false: none is made yet")
+    group.add_argument(
+        "--attest",
+        metavar="type=TYPE,disabled=true",
+        action="append",
+        default=[],
+        help="only with disabled=true: none is made yet",
+    )
     add_json(parser, "print {digest, names, platforms, manifests, steps, cached}")

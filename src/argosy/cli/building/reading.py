@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from argosy.cli.building.foreign import refuse_attestations
+from argosy.cli.options import listed
 from argosy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def options_of(
         load=bool(args.load),
         engines=_engines(args.engines, environ),
         no_cache=args.no_cache,
+        no_cache_filter=tuple(name for word in args.no_cache_filter for name in listed(word)),
         pull=args.pull,
         agents=_agents(args.ssh),
         conditions=_conditions(args, arguments),
@@ -152,11 +155,7 @@ def _entitlement(word: str) -> str:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    for name in ("provenance", "sbom"):
-        if getattr(args, name):
-            raise UsageError(
-                f"--{name}: Argosy makes no attestations yet", remedy=f"leave --{name} away"
-            )
+    refuse_attestations(args)
     if args.push and not args.tag:
         raise UsageError(
             "--push needs a name to push to", remedy="add --tag registry/repository:tag"
