@@ -7,7 +7,9 @@ kernel has them. Source: POSIX pax, "pax Interchange Format"; GNU tar manual,
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
+from zlib import adler32
 
 from argosy.errors import ContentError
 
@@ -109,7 +111,15 @@ def _block(entry: Entry, name: bytes, prefix: bytes, target: bytes, seconds: int
         b"%07o" % entry.minor,
         prefix,
     )
-    return b"".join((block[:148], b"%06o\0 " % sum(block), block[156:]))
+    return b"".join((block[:148], b"%06o\0 " % _sum(block), block[156:]))
+
+
+def _sum(block: bytes | bytearray) -> int:
+    """The sum of 512 bytes; `sum` takes twenty times as long.
+
+    Adler-32's lower half is 1 and the sum modulo 65521, which 256 bytes cannot reach.
+    """
+    return (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
 
 
 def _octal(value: int, digits: int) -> bytes:
@@ -135,7 +145,7 @@ def _pax(name: bytes, records: list[tuple[bytes, bytes]]) -> bytes:
     block = bytearray(_block(head, label, b"", b"", 0))
     block[156:157] = b"x"
     block[_SUM_AT] = b"        "
-    block[_SUM_AT] = b"%06o\0 " % sum(block)
+    block[_SUM_AT] = b"%06o\0 " % _sum(block)
     return bytes(block) + body + bytes(-len(body) % BLOCK)
 
 
@@ -187,7 +197,7 @@ def parse_header(block: bytes) -> RawHeader:
 
 def _check_sum(block: bytes, field: bytes) -> None:
     wanted = number(field, "checksum")
-    actual = sum(block) - sum(block[_SUM_AT]) + 8 * 32
+    actual = _sum(block) - sum(block[_SUM_AT]) + 8 * 32
     if wanted != actual and wanted != _signed_sum(block):
         raise ContentError(
             "a tar header has a wrong checksum",
@@ -206,6 +216,7 @@ def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
+@lru_cache(maxsize=4096)  # modes, owners and times are the same from entry to entry
 def number(field: bytes, what: str) -> int:
     """An octal field, or GNU's base-256 form; ContentError if it is neither."""
     if field[0] & 0x80:

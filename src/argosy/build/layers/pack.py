@@ -8,6 +8,7 @@ Source: OCI image-spec layer.md; Linux Documentation/filesystems/overlayfs.rst.
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 
 from argosy.build.layers.header import BLOCK, END, Entry, pack_header
@@ -16,6 +17,7 @@ from argosy.errors import BuildError, StorageError
 from argosy.values import frozen
 
 PIECE = 1 << 20
+_ZEROS = bytes(PIECE)
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _KEPT = (b"user.", b"security.capability", b"system.posix_acl_")
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,6 +63,16 @@ def pack(top: str, write: Callable[[bytes], object], options: PackOptions) -> Pa
         raise StorageError(f"cannot pack {top}", why=reason) from e
     packer.end()
     return Packed(packer.entries)
+
+
+def _data_from(file: int, at: int) -> int:
+    """Where data comes next; the largest offset if there is none."""
+    try:
+        return os.lseek(file, at, os.SEEK_DATA)
+    except OSError as e:
+        if e.errno != errno.ENXIO:
+            raise
+        return sys.maxsize
 
 
 class _Packer:
@@ -119,7 +131,11 @@ class _Packer:
             if keys := os.listxattr(file):
                 entry = entry._replace(xattrs=self._xattrs(keys, file, path))
             self._put(entry._replace(size=status.st_size))
-            self._content(file, status.st_size)
+            if status.st_blocks * 512 < status.st_size:
+                self._sparse(file, status.st_size)
+            else:
+                self._content(file, status.st_size)
+            self._buffer += bytes(-status.st_size % BLOCK)
         finally:
             os.close(file)
 
@@ -130,12 +146,25 @@ class _Packer:
             if not data:
                 raise self._changed()
             left -= len(data)
-            if len(data) >= PIECE:
-                self._flush()
-                self._write(data)
-            else:
-                self._buffer += data
-        self._buffer += bytes(-size % BLOCK)
+            self._data(data)
+
+    def _sparse(self, file: int, size: int) -> None:
+        """A file with holes: written in full, as others do, but what is not there is not read."""
+        at = 0
+        while at < size:
+            start = min(_data_from(file, at), size)
+            for left in range(start - at, 0, -PIECE):
+                self._data(_ZEROS[: min(left, PIECE)])
+            at = min(os.lseek(file, start, os.SEEK_HOLE), size) if start < size else size
+            os.lseek(file, start, os.SEEK_SET)
+            self._content(file, at - start)
+
+    def _data(self, data: bytes) -> None:
+        if len(data) >= PIECE:
+            self._flush()
+            self._write(data)
+            return
+        self._buffer += data
         if len(self._buffer) >= PIECE:
             self._flush()
 

@@ -21,6 +21,7 @@ from argosy.errors import ContentError
 Tap = Callable[[memoryview], object]
 PIECE = 1 << 20
 _MAX_EXTENSION = 1 << 20  # bytes of one pax or long-name header; what Go's reader accepts too
+_MAX_EXTENSIONS = 16  # of one entry; a name, a link's target and a pax header are usual
 _ZERO = bytes(BLOCK)
 
 
@@ -104,7 +105,7 @@ class TarReader:
         self._stream = Stream(pieces, tap)
         self._left = 0  # stored bytes of the current entry not read yet
         self._padding = 0
-        self._globals: list[tuple[bytes, bytes]] = []
+        self._globals: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self._next()) is not None:
@@ -123,12 +124,16 @@ class TarReader:
     def _next(self) -> Entry | None:
         records: list[tuple[bytes, bytes]] = []
         names: dict[str, bytes] = {}
+        count = 0
         while (raw := self._header()) is not None:
+            count += 1
+            if count > _MAX_EXTENSIONS:
+                raise ContentError("the tar archive has too many extension headers for one entry")
             if raw.flag == b"x":
                 records += parse_pax(self._extension(raw))
             elif raw.flag == b"g":
-                self._globals += parse_pax(self._extension(raw))
-                if len(self._globals) > 1000:
+                self._globals |= dict(parse_pax(self._extension(raw)))
+                if sum(map(len, self._globals.values())) > _MAX_EXTENSION:
                     raise ContentError("the tar archive has too many global pax records")
             elif raw.flag == b"L":
                 names["name"] = self._extension(raw).partition(b"\0")[0]
@@ -168,7 +173,7 @@ class TarReader:
                 remedy="make the archive with GNU tar, bsdtar or a container builder",
             )
         if records or self._globals:
-            entry = with_pax(entry, [*self._globals, *records])
+            entry = with_pax(entry, [*self._globals.items(), *records])
         if entry.kind != "file":
             # Only files carry data; some writers give links the size of their target.
             entry = entry._replace(size=0, stored=0)

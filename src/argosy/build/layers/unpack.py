@@ -10,9 +10,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 
+from argosy.build.layers.ahead import ahead
 from argosy.build.layers.compression import decompressed
 from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import Entry, Kind
@@ -83,15 +84,19 @@ def unpack(pieces: Iterable[bytes], top: str | int, options: UnpackOptions) -> U
     """
     with _translated(), Root(top) as root:
         unpacker = _Unpacker(root, options)
-        plain = decompressed(pieces)
-        wanted = options.diff_id
-        try:
-            done = unpacker.run(TarReader(_hashed(plain, wanted) if wanted else plain))
-        finally:
-            unpacker.close()
+        with closing(_plain(pieces, options.diff_id)) as plain:
+            try:
+                done = unpacker.run(TarReader(plain))
+            finally:
+                unpacker.close()
         if options.lowers is not None:
             complete_in(root, done.left, options.lowers)
         return done
+
+
+def _plain(pieces: Iterable[bytes], wanted: Digest | None) -> Generator[bytes, None, None]:
+    plain = decompressed(pieces)
+    return ahead(_hashed(plain, wanted) if wanted else plain)
 
 
 def _hashed(pieces: Iterator[bytes], wanted: Digest) -> Iterator[bytes]:
