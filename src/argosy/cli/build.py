@@ -48,12 +48,11 @@ async def _answer(args: argparse.Namespace, call: Call, options: "BuildOptions")
     from argosy.cli.session import Session
 
     async with Session(args) as session:
-        client = await session.client()
         ends = Ends(
             images=session.images(),
-            repository=client.repository,
+            repository=session.remote,
             archive=archive,
-            fetch=client.web(),
+            fetch=session.fetch,
             layout=_layout,
             stdin=sys.stdin.buffer.read,
         )
@@ -65,14 +64,13 @@ async def _build(args: argparse.Namespace, options: "BuildOptions") -> int:
     from argosy.cli.session import Session
 
     async with Session(args) as session:
-        client = await session.client()
         ends = Ends(
             images=session.images(),
-            repository=client.repository,
+            repository=session.remote,
             archive=archive,
             shell=_shell(session.report),
             actions=_actions(args, session),
-            fetch=client.web(),
+            fetch=session.fetch,
             layout=_layout,
             stdin=sys.stdin.buffer.read,
         )

@@ -5,7 +5,8 @@ Nothing is opened before it is asked for, so a verb pays for what it uses.
 
 import argparse
 import os
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from argosy.stores.layout import OCILayout
     from argosy.stores.locate import Location
     from argosy.stores.remote.client import Client
+    from argosy.stores.remote.transport import Answer
 
 LOCAL = "local:"  # the images of this machine, as a transport of the command line
 
@@ -70,14 +72,28 @@ class Session:
 
     async def client(self, end: str = "") -> "Client":
         """The registry client, with the TLS flags of an end (`src`, `dest`) of a copy, if given."""
+        return self._client(end)
+
+    def _client(self, end: str = "") -> "Client":
         from argosy.cli.access import client, tls_mode
 
         # One client for both ends where it can be: it mounts blobs between repositories.
         mode = tls_mode(self._args, end)
         if mode not in self._clients:
             made = client(self._args, self.settings, self.report, end)
-            self._clients[mode] = await self._stack.enter_async_context(made)
+            self._stack.push_async_exit(made)
+            self._clients[mode] = made
         return self._clients[mode]
+
+    def remote(self, reference: Reference) -> Store:
+        """A repository of a registry; the client is made with the first one that is asked for."""
+        return self._client().repository(reference)
+
+    def fetch(
+        self, url: str, headers: Mapping[str, str], /
+    ) -> "AbstractAsyncContextManager[Answer]":
+        """A file of the web, by the same client."""
+        return self._client().web()(url, headers)
 
     async def repository(self, reference: Reference) -> Store:
         """A repository of a registry."""
