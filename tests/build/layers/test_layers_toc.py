@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from argosy.build.forms import LayerForm, is_already
 from argosy.build.layers import deflate
 from argosy.build.layers.blob import LayerOptions, put_layer, recompressed
 from argosy.build.layers.compression import NAMES, Compression, Encoded, decompressed
+from argosy.build.results.forms import LayerForm, is_already
 from argosy.content.memory import MemoryStore
 from argosy.content.store import put_bytes
 from argosy.content.verify import read
