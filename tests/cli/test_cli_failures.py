@@ -159,3 +159,14 @@ def test_interruption_gives_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("argosy.cli.version.run", interrupted)
     assert command(["version"]) == 130
+
+
+def test_a_current_directory_that_is_gone_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    error = unexpected(FileNotFoundError(2, "No such file or directory"))
+    assert isinstance(error, errors.UsageError)
+    assert error.summary == "the current directory is gone"

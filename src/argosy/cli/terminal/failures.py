@@ -6,11 +6,12 @@ result or nothing.
 """
 
 import json
+import os
 import sys
 
 from argosy.cli.terminal.visible import visible
 from argosy.concurrency import first_error
-from argosy.errors import ArgosyError, DockerfileError, StepFailed, StorageError
+from argosy.errors import ArgosyError, DockerfileError, StepFailed, StorageError, UsageError
 
 _INDENT = "       "
 
@@ -26,12 +27,26 @@ def unexpected(error: BaseException) -> ArgosyError:
         return StorageError(
             f"{error.filename}: {error.strerror}", remedy="check the path and its permissions"
         )
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        return UsageError(
+            "the current directory is gone",
+            why="it was removed, or replaced by another of the same name",
+            remedy="run `cd .` or change to a directory that is there",
+        )
     return ArgosyError(
         f"unexpected {type(error).__name__}: {error}",
         why="this is a bug in Argosy, not in what you typed",
         remedy="report it with the output of the same command with --debug,"
         " and of `argosy version --json`",
     )
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def tell(error: ArgosyError, *, as_json: bool = False) -> None:
