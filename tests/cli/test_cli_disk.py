@@ -3,7 +3,10 @@
 import asyncio
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -134,6 +137,27 @@ def test_prune_removes_nothing_unasked(argosy):
     said = argosy("prune")
     assert said.code == 2
     assert "--force" in said.err
+
+
+@pytest.mark.parametrize(("answer", "removes"), [("n", False), ("", False), ("y", True)])
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_at_a_terminal_prune_asks_first(argosy, tmp_path, answer, removes):
+    mount = tmp_path / "home/argosy/build/mounts/abc"
+    (mount / "data").mkdir(parents=True)
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "argosy", "prune"], stdin=end, stderr=end, stdout=subprocess.PIPE
+    ) as process:
+        os.close(end)
+        os.write(terminal, f"{answer}\n".encode())
+        said = process.stdout.read().decode()
+        asked = os.read(terminal, 1000).decode()
+    os.close(terminal)
+    assert process.returncode == 0
+    assert "all build cache that is not in use" in asked
+    assert mount.exists() is not removes
+    assert ("abc" in said) is removes
 
 
 @pytest.mark.parametrize(

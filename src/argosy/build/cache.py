@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self
+from urllib.parse import quote
 
 from argosy.build.graph import Layer, Snapshot
 from argosy.concurrency import in_thread
@@ -60,9 +61,16 @@ class BuildCache:
     """The records of one home; open it with `async with`. Calls may come from any task."""
 
     def __init__(
-        self, path: str, exists: Callable[[Snapshot], Awaitable[bool]] = _trusting
+        self,
+        path: str,
+        exists: Callable[[Snapshot], Awaitable[bool]] = _trusting,
+        *,
+        frozen: bool = False,
     ) -> None:
         self._path = path
+        self.is_frozen = (
+            frozen  # only read, without a byte of disk: what was not yet merged is not seen
+        )
         self._exists = exists
         self._lock = threading.Lock()
         self._touched: set[str] = set()
@@ -81,7 +89,7 @@ class BuildCache:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         try:
             with _alone(self._path):
-                self._db = _opened(self._path)
+                self._db = _frozen(self._path) if self.is_frozen else _opened(self._path)
         except sqlite3.Error as e:
             raise _unusable(self._path, e) from e
 
@@ -261,6 +269,11 @@ def _opened(path: str) -> sqlite3.Connection:
             raise
         _put_aside(path)  # not a database: begin anew
         return _connected(path)
+
+
+def _frozen(path: str) -> sqlite3.Connection:
+    where = f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1"
+    return sqlite3.connect(where, uri=True, check_same_thread=False)
 
 
 def _put_aside(path: str) -> None:

@@ -5,9 +5,11 @@ import random
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 
 import pytest
 
+from argosy.build.cache import BuildCache
 from argosy.build.disk.pruning import Request, State
 from argosy.claims import Claims
 from argosy.content.copy import copy
@@ -99,7 +101,7 @@ async def test_a_prune_that_is_killed_leaves_a_sound_store(world):
     assert broken_off >= 12
     await world.images.delete(wanted)
     await State.of(world.settings.home, world.images).prune(Request())
-    assert not os.path.exists(os.path.join(world.settings.home, "build", "trash"))
+    assert os.listdir(os.path.join(world.settings.home, "build", "trash")) == []
     assert await world.images.spare() == []
 
 
@@ -121,3 +123,32 @@ async def test_builds_succeed_while_others_prune_all_the_time(world):
         process.wait(30)
     assert process.returncode == 0
     assert went > 5
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+async def test_a_disk_that_is_full_to_the_last_byte_can_be_pruned(small_disk):
+    world = Real(str(small_disk))
+    world.busybox()
+    for number in range(2):
+        step = f"RUN dd if=/dev/urandom of=/{number} bs=1M count=4 2>/dev/null"
+        await world.build(f"{BASE}FROM base\n{step}\n", tags=("x:1",))
+    with open(small_disk / "fill", "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    assert os.statvfs(small_disk).f_bavail == 0
+    state = State.of(world.settings.home, world.images)
+    assert sum(item.size for item in await state.items()) > 12 << 20
+    assert (await state.prune(Request())).size > 12 << 20
+    assert os.statvfs(small_disk).f_bavail * 4096 > 12 << 20
+    os.unlink(small_disk / "fill")
+    async with BuildCache(os.path.join(world.settings.home, "build", "cache.db")) as cache:
+        assert [r for r in await cache.records() if r.snapshot] == []
+    assert (await world.build(f"{BASE}FROM base\n{step}\n", tags=("x:1",))).cached == 0
