@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 
 from argosy.build.cache import BuildCache
@@ -28,6 +28,7 @@ from argosy.content.store import Spares, Store
 from argosy.errors import StorageError
 from argosy.values import frozen
 
+_LEAST = 1 << 20  # bytes; what SQLite and a session need is less
 _INTERNAL = ("internal", "frontend", "source.local")  # small, and of use to every build
 
 
@@ -129,6 +130,14 @@ def _above(name: str, children: Mapping[str, set[str]]) -> list[str]:
     return list(found)[::-1]
 
 
+def _steps(items: Sequence[Item]) -> set[str]:
+    return {item.id for item in items if item.kind == "regular"}
+
+
+def _has_room(path: str) -> bool:
+    return Disk.of(path).free >= _LEAST
+
+
 def _may_go(item: Item, request: Request, now: float) -> bool:
     internal = item.kind in _INTERNAL and not request.everything
     old = item.used <= now - request.keep if request.keep else True
@@ -194,6 +203,10 @@ class State:
                 gone += found
             await self._take(gone, cache, claimed)
         await in_thread_to_end(self._emptied)
+        if cache.is_frozen:  # there is room now
+            with suppress(StorageError):
+                async with BuildCache(os.path.join(self.path, "cache.db")) as cache:
+                    await cache.forget(_steps(gone))
         await in_thread(self.sizes.save)
         total = sum(item.size for item in items)
         above = max((total - r.target(total, disk) for r in requests if r.has_cap), default=0)
@@ -202,7 +215,7 @@ class State:
     async def _take(self, gone: Sequence[Item], cache: BuildCache, claimed: frozenset[str]) -> None:
         # A full disk must not keep us from emptying it: a record without its snapshot is a miss.
         with suppress(StorageError):
-            await cache.forget({item.id for item in gone if item.kind == "regular"})
+            await cache.forget(_steps(gone))
         await in_thread_to_end(lambda: self._renamed([i.place for i in gone if i.place]))
         blobs = {digest for item in gone for digest in item.blobs}
         if blobs and isinstance(self.images, Spares):
@@ -214,8 +227,18 @@ class State:
     def _claims(self) -> str:
         return os.path.join(self.path, CLAIMS)
 
-    def _cache(self) -> BuildCache:
-        return BuildCache(os.path.join(self.path, "cache.db"))
+    @asynccontextmanager
+    async def _cache(self) -> AsyncIterator[BuildCache]:
+        """The records; on a disk that is full to the last byte they can only be read."""
+        path = os.path.join(self.path, "cache.db")
+        async with AsyncExitStack() as stack:
+            try:
+                cache = await stack.enter_async_context(BuildCache(path))
+            except StorageError:
+                if await in_thread(_has_room, self.path):
+                    raise
+                cache = await stack.enter_async_context(BuildCache(path, frozen=True))
+            yield cache
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[frozenset[str]]:
@@ -232,12 +255,17 @@ class State:
         """Remove what dead processes left."""
         self._emptied()
         snapshots = os.path.join(self.path, "snapshots")
-        if os.path.isdir(snapshots):
+        if os.path.isdir(snapshots) and _has_room(self.path):
             Place(snapshots).close()
 
     def _emptied(self) -> None:
-        with storage_errors(f"remove {os.path.join(self.path, TRASH)}"):
-            remove_tree(os.path.join(self.path, TRASH))
+        trash = os.path.join(self.path, TRASH)
+        with storage_errors(f"remove {trash}"):
+            os.makedirs(
+                trash, mode=0o700, exist_ok=True
+            )  # it stays: a full disk has no room for it
+            for name in os.listdir(trash):
+                remove_tree(os.path.join(trash, name))
 
     def _renamed(self, places: Sequence[str]) -> None:
         trash = os.path.join(self.path, TRASH)
@@ -246,7 +274,6 @@ class State:
                 if place == "files.db":
                     self._forget_digests()
                     continue
-                os.makedirs(trash, mode=0o700, exist_ok=True)
                 with suppress(FileNotFoundError):
                     os.rename(
                         os.path.join(self.path, place), os.path.join(trash, secrets.token_hex(8))
