@@ -68,9 +68,8 @@ class BuildCache:
         frozen: bool = False,
     ) -> None:
         self._path = path
-        self.is_frozen = (
-            frozen  # only read, without a byte of disk: what was not yet merged is not seen
-        )
+        # Only read, without a byte of disk; what is in the log of a killed process is not seen.
+        self.is_frozen = frozen
         self._exists = exists
         self._lock = threading.Lock()
         self._touched: set[str] = set()
