@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from argosy.build.busybox import applets, busybox_tree
-from argosy.build.recipes import recipe_of
+from argosy.build.base_images.busybox import applets, busybox_tree
+from argosy.build.base_images.recipes import recipe_of
 from argosy.errors import BuildError, UsageError
 from tests.peers import argosy, need
 

@@ -13,10 +13,8 @@ import time
 
 import pytest
 
-from argosy.build import base as module
-from argosy.build.base import BaseSpec, debian_architecture, make_base
-from argosy.build.base_tree import clean_tree
-from argosy.build.debian import (
+from argosy.build.base_images import maker as module
+from argosy.build.base_images.debian import (
     AptSource,
     archive_state,
     machine_sources,
@@ -24,8 +22,10 @@ from argosy.build.debian import (
     parse_stanzas,
     public_lines,
 )
+from argosy.build.base_images.maker import BaseSpec, debian_architecture, make_base
+from argosy.build.base_images.recipes import recipe_of
+from argosy.build.base_images.tree import clean_tree
 from argosy.build.layers.compression import decompressed
-from argosy.build.recipes import recipe_of
 from argosy.content.memory import MemoryStore
 from argosy.content.verify import read
 from argosy.errors import BuildError, InvalidPlatform, NetworkError, RuntimeUnavailable, UsageError

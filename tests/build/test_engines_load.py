@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from argosy.build.docker_engine import DockerEngine
-from argosy.build.engines import EngineName
+from argosy.build.engines.docker import DockerEngine
+from argosy.build.engines.loading import EngineName
 from argosy.errors import BuildError, UsageError
 from tests.peers import argosy, need
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build.export import EMPTY_LAYER, _history
 from argosy.build.options import BuildOptions, Output
-from argosy.build.outputs import check, names_of
 from argosy.build.pipeline import build
+from argosy.build.results.export import EMPTY_LAYER, _history
+from argosy.build.results.outputs import check, names_of
 from argosy.errors import InvalidReference, StorageError, UsageError
 from argosy.model.digest import Digest
 

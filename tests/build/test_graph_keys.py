@@ -19,10 +19,10 @@ from argosy.build.dockerfile.plan import (
     WorkdirStep,
 )
 from argosy.build.dockerfile.source import SourceRange
+from argosy.build.files.tree import Tree
 from argosy.build.graph import CacheKey, Snapshot
-from argosy.build.mounts import Attached
-from argosy.build.ops import Copy, Image, Linked, Run, Scratch, Workdir
-from argosy.build.tree import Tree
+from argosy.build.steps.mounts import Attached
+from argosy.build.steps.ops import Copy, Image, Linked, Run, Scratch, Workdir
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.model.platform import Platform

@@ -12,8 +12,8 @@ from argosy.build.annotations import Annotation, Annotations
 from argosy.build.layers.compression import Compression
 from argosy.build.options import BuildOptions, Output
 from argosy.build.output_words import Wish
-from argosy.build.outputs import check
 from argosy.build.pipeline import build
+from argosy.build.results.outputs import check
 from argosy.build.telling import Telling
 from argosy.content.verify import read
 from argosy.errors import ArgosyError, UsageError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build.owners import Owner, mode, owner
+from argosy.build.files.owners import Owner, mode, owner
 from argosy.errors import BuildError
 
 

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from argosy.build.owners import Owner, mode
-from argosy.build.placement import Manner, Placement
-from argosy.build.tree import Choice, Stop, Tree
+from argosy.build.files.owners import Owner, mode
+from argosy.build.files.placement import Manner, Placement
+from argosy.build.files.tree import Choice, Stop, Tree
 from argosy.errors import BuildError
 
 pytestmark = pytest.mark.root  # what is copied is given to root

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from argosy.build.git_facts import GitFacts, git_facts, without_credentials
 from argosy.build.options import BuildOptions, Output
-from argosy.build.reproduce import verify_reproducible
+from argosy.build.results.git_facts import GitFacts, git_facts, without_credentials
+from argosy.build.results.reproduce import verify_reproducible
 from argosy.build.telling import Telling, trace_of
 from argosy.errors import UsageError
 from tests.peers import need

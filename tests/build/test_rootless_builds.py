@@ -319,7 +319,7 @@ ONLY_ROOT = (  # devices, cgroups, and limits, which need cgroups
 @pytest.mark.slow
 def test_the_suites_builds_pass_for_a_user_too(user):
     inside = (
-        "import os, pytest, sys; from argosy.build.namespaces import enter; enter();"
+        "import os, pytest, sys; from argosy.build.rootless.namespaces import enter; enter();"
         f"os.chdir({str(ROOT)!r}); sys.exit(pytest.main(sys.argv[1:]))"
     )
     user.env["PYTHONPATH"] = f"{ROOT}/src:{ROOT}"
@@ -427,7 +427,7 @@ def test_a_user_without_newuidmap_is_told_the_package(user, tmp_path):
     done = user.run(
         sys.executable,
         "-c",
-        "from argosy.build import subids; subids.program = lambda n: '';"
+        "from argosy.build.rootless import subids; subids.program = lambda n: '';"
         "print(subids.rights().problem, subids.rights().remedy)",
     )
     assert "newuidmap and newgidmap cannot be found" in done.stdout, done.stderr
@@ -438,7 +438,7 @@ def test_forbidden_user_namespaces_are_told_with_the_sysctl(user):
     before = Path("/proc/sys/user/max_user_namespaces")
     limited = (
         "import ctypes, os;"
-        "from argosy.build import namespaces;"
+        "from argosy.build.rootless import namespaces;"
         "namespaces._sysctl = {'user.max_user_namespaces': '0'}.get;"
         "namespaces.mounts.unshare_user = lambda: 28\n"
         "try: namespaces.enter()\n"

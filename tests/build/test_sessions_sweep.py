@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from argosy.build.files.removal import remove_tree
 from argosy.build.sessions import Session
-from argosy.build.trees import remove_tree
 
 
 def test_a_session_made_again_without_a_lock_is_swept_and_other_directories_stay(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build import mapping, subids
-from argosy.build.subids import Range, Rights, User, ranges
+from argosy.build.rootless import mapping, subids
+from argosy.build.rootless.subids import Range, Rights, User, ranges
 from argosy.errors import StorageError
 
 ALICE = User(name="alice", uid=1000, gid=1001)

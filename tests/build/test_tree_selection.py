@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.build.dockerfile.ignore import Matcher, patterns
-from argosy.build.tree import Choice, Found, Stop, Tree, match_expression, resolve
+from argosy.build.files.tree import Choice, Found, Stop, Tree, match_expression, resolve
 from argosy.errors import BuildError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from argosy.build.base import BaseSpec
+from argosy.build.base_images.maker import BaseSpec
 from argosy.content.store import Store, put_bytes
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
@@ -35,7 +35,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[BaseSpec]:
             await images.tag(desc, tag)
         return desc
 
-    monkeypatch.setattr("argosy.build.base.make_base", make_base)
+    monkeypatch.setattr("argosy.build.base_images.maker.make_base", make_base)
     return asked
 
 

@@ -20,12 +20,12 @@ from argosy.build.dockerfile.parser import Dockerfile, parse, parse_beginning
 from argosy.build.dockerfile.plan import BaseImage
 from argosy.build.dockerfile.source import Source, SourceRange
 from argosy.build.dockerfile.stages import FrontendOptions
+from argosy.build.files.tree import Ignore
 from argosy.build.graph import Snapshot
 from argosy.build.options import BuildOptions, Ends
 from argosy.build.pipeline import outside_of
 from argosy.build.sources.bases import BaseImages
 from argosy.build.sources.contexts import Contexts
-from argosy.build.tree import Ignore
 from argosy.errors import ArgosyError, DockerfileError, NoMatchingPlatform
 from argosy.model.platform import Platform
 from argosy.settings import Settings

@@ -15,7 +15,7 @@ from argosy.build.dockerfile.parser import Dockerfile
 from argosy.build.dockerfile.plan import BaseImage
 from argosy.build.dockerfile.source import Source
 from argosy.build.dockerfile.stages import FrontendOptions
-from argosy.build.tree import Ignore
+from argosy.build.files.tree import Ignore
 from argosy.observe import Event, Report
 
 

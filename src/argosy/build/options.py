@@ -28,7 +28,7 @@ from argosy.model.reference import Reference
 from argosy.values import frozen
 
 if TYPE_CHECKING:
-    from argosy.build.engines import EngineName
+    from argosy.build.engines.loading import EngineName
     from argosy.build.remote_cache.words import ActionsCache, CacheFrom, CacheTo
 
 

@@ -21,18 +21,13 @@ from argosy.build.dockerfile.plan import BaseImage, Plan
 from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.build.execute.runtime import OCIRuntime
 from argosy.build.explain import Explanations
-from argosy.build.export import Assembly
-from argosy.build.export import Image as Made
-from argosy.build.forms import Form
+from argosy.build.files.tree import Tree
 from argosy.build.graph import Holds, Reason, Snapshot, Work
 from argosy.build.healing import forgot_damage
 from argosy.build.history.record import full_ref
 from argosy.build.history.recording import Recording, recording
 from argosy.build.layers.compression import Compression
 from argosy.build.linting import Linting
-from argosy.build.lowering import Lowering, Target
-from argosy.build.metadata import Metadata
-from argosy.build.ops import Image
 from argosy.build.options import (
     Archive,
     BuildOptions,
@@ -43,7 +38,14 @@ from argosy.build.options import (
     Secret,
 )
 from argosy.build.origins import Origins
-from argosy.build.outputs import Delivery, check, is_kept, names_of, write_notes
+from argosy.build.results.export import Assembly
+from argosy.build.results.export import Image as Made
+from argosy.build.results.forms import Form
+from argosy.build.results.metadata import Metadata
+from argosy.build.results.outputs import Delivery, check, is_kept, names_of, write_notes
+from argosy.build.results.staging import Staging
+from argosy.build.results.times import epoch_of, metadata_of, with_time
+from argosy.build.results.variants import form_of, forms_of, layer_epoch, outputs_of
 from argosy.build.snapshot.overlay import CLAIMS, OverlaySnapshotter
 from argosy.build.snapshot.supply import Supply
 from argosy.build.solver import Solution, Solver, inputs_first
@@ -52,10 +54,8 @@ from argosy.build.sources.bases import Base, BaseImages
 from argosy.build.sources.contexts import Contexts
 from argosy.build.sources.local import save_digests
 from argosy.build.sources.outside import Outside
-from argosy.build.staging import Staging
-from argosy.build.times import epoch_of, metadata_of, with_time
-from argosy.build.tree import Tree
-from argosy.build.variants import form_of, forms_of, layer_epoch, outputs_of
+from argosy.build.steps.lowering import Lowering, Target
+from argosy.build.steps.ops import Image
 from argosy.claims import Claims
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError

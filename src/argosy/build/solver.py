@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from argosy.build.cache import Record
 from argosy.build.graph import CacheKey, Op, Snapshot, Work
-from argosy.build.mapping import blame
+from argosy.build.rootless.mapping import blame
 from argosy.concurrency import first_error
 from argosy.errors import ArgosyError, BuildError, NoSpace
 from argosy.model.digest import Digest

@@ -59,7 +59,7 @@ def arguments(parser: Parser) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Make it; prints each name with the digest."""
-    from argosy.build.base import BaseSpec, make_base
+    from argosy.build.base_images.maker import BaseSpec, make_base
     from argosy.cli.session import LOCAL, Session, full_name
     from argosy.cli.transfer import Transfer, move
 

@@ -41,7 +41,7 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Print every finding; 1 if one is a failure."""
-    from argosy.build.namespaces import try_entering
+    from argosy.build.rootless.namespaces import try_entering
     from argosy.cli.health.machine import repair
 
     args.repaired = repair() if args.fix else None

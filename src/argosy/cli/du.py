@@ -39,7 +39,7 @@ def arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
     """Print it."""
     from argosy.build.disk.filters import filters_of
-    from argosy.build.namespaces import try_entering
+    from argosy.build.rootless.namespaces import try_entering
 
     wanted = filters_of(args.filter)
     try_entering()  # some files can only be seen there

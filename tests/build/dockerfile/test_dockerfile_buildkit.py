@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from argosy.build import glob
 from argosy.build.dockerfile import ignore
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.lint.linter import Surroundings, lint
@@ -21,6 +20,7 @@ from argosy.build.dockerfile.parser import parse
 from argosy.build.dockerfile.plan import Plan
 from argosy.build.dockerfile.source import Fault
 from argosy.build.dockerfile.stages import FrontendOptions
+from argosy.build.files import glob
 from argosy.errors import DockerfileError
 from argosy.model.platform import Platform
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build.dockerfile.askers import similar_stage
+from argosy.build.dockerfile.askers import similar_stage, tell_where
 from argosy.build.dockerfile.evaluate import base_images, evaluate
 from argosy.build.dockerfile.image_config import DEFAULT_PATH
 from argosy.build.dockerfile.parser import parse
@@ -29,7 +29,7 @@ from argosy.build.dockerfile.plan import (
     WorkdirStep,
 )
 from argosy.build.dockerfile.stages import FrontendOptions
-from argosy.errors import BuildError, DockerfileError
+from argosy.errors import BuildError, DockerfileError, NoMatchingPlatform
 from argosy.model.platform import Platform
 
 AMD64 = Platform("linux", "amd64")
@@ -300,6 +300,14 @@ def test_an_image_name_that_looks_like_a_stage_gets_a_suggestion() -> None:
     assert similar_stage(dockerfile, "biulder") == "did you mean builder?"
     assert similar_stage(dockerfile, "debain:12") == "did you mean debian?"
     assert similar_stage(dockerfile, "debian") == ""
+
+
+def test_an_image_that_is_there_but_not_for_the_platform_is_not_taken_for_a_typing_error() -> None:
+    dockerfile = parse("FROM debain\n")
+    error = NoMatchingPlatform("debain", wanted="linux/arm64", available=["linux/amd64"])
+    tell_where(error, dockerfile, "debain")
+    assert "did you mean" not in error.remedy
+    assert error.evidence["line"] == 1
 
 
 def test_named_contexts_take_the_place_of_stages_and_images() -> None:

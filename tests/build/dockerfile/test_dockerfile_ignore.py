@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.build import glob
 from argosy.build.dockerfile import ignore
 from argosy.build.dockerfile.ignore import Matcher, parse, patterns
 from argosy.build.dockerfile.source import Fault
+from argosy.build.files import glob
 from argosy.errors import DockerfileError
 
 

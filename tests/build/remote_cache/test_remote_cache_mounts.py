@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from argosy.build.mounts import cache_directory
 from argosy.build.remote_cache import mounts
+from argosy.build.steps.mounts import cache_directory
 from tests.build.remote_cache.test_remote_cache_builds import REF, machine, make, shelf_of, warnings
 
 __all__ = ["machine"]  # the fixture

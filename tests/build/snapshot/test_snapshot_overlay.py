@@ -11,11 +11,11 @@ import textwrap
 
 import pytest
 
+from argosy.build.files.removal import remove_tree
 from argosy.build.graph import Layer
 from argosy.build.snapshot import place as place_module
 from argosy.build.snapshot.overlay import OverlaySnapshotter
 from argosy.build.snapshot.supply import Supply
-from argosy.build.trees import remove_tree
 from argosy.content.memory import MemoryStore
 from argosy.content.store import Store
 from argosy.errors import BuildError, ContentError, DigestMismatch, NotFound

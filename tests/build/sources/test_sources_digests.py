@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from argosy.build.files.tree import Choice, Stop
 from argosy.build.sources.local import FileDigests, open_context, read_dockerfile, save_digests
-from argosy.build.tree import Choice, Stop
 from argosy.errors import BuildError, DockerfileError, UsageError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from argosy.build.files.placement import Manner, Placement
+from argosy.build.files.tree import Choice, Stop
 from argosy.build.pipeline import BuildOptions, build
-from argosy.build.placement import Manner, Placement
 from argosy.build.sources.local import open_context
-from argosy.build.tree import Choice, Stop
 from argosy.errors import BuildError
 
 

@@ -18,10 +18,10 @@ from argosy.build.disk.filters import Filter
 from argosy.build.disk.items import Item, children_of
 from argosy.build.disk.sizes import Sizes
 from argosy.build.disk.survey import TRASH, Survey
+from argosy.build.files.removal import remove_tree
 from argosy.build.sessions import storage_errors
 from argosy.build.snapshot.overlay import CLAIMS
 from argosy.build.snapshot.place import Place
-from argosy.build.trees import remove_tree
 from argosy.claims import Claims
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.store import Spares, Store

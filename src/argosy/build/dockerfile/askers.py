@@ -9,7 +9,7 @@ from argosy.build.dockerfile.instructions import From, Instruction
 from argosy.build.dockerfile.parser import Dockerfile
 from argosy.build.dockerfile.source import SourceRange, did_you_mean
 from argosy.build.dockerfile.stages import from_names
-from argosy.errors import ArgosyError
+from argosy.errors import ArgosyError, NoMatchingPlatform
 
 # The images that most Dockerfiles stand on, as in BuildKit's suggestions.
 _COMMON = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
@@ -21,6 +21,8 @@ def tell_where(error: ArgosyError, dockerfile: Dockerfile, image: str) -> None:
     if where.first:
         error.evidence.setdefault("file", where.file)
         error.evidence.setdefault("line", where.first)
+    if isinstance(error, NoMatchingPlatform):
+        return  # the name was right
     if meant := similar_stage(dockerfile, image):
         error.remedy = f"{meant} {error.remedy}".rstrip()
 

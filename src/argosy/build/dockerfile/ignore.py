@@ -10,8 +10,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 
-from argosy.build import glob
 from argosy.build.dockerfile.source import Fault, Source, SourceRange
+from argosy.build.files import glob
 from argosy.values import frozen
 
 MAX_BYTES = 1024 * 1024

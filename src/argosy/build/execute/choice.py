@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from argosy.build.execute.elf import exit_program
 from argosy.build.execute.runtime import Containers, Runtime
+from argosy.build.files.removal import remove_tree
 from argosy.build.graph import Process
-from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, RuntimeUnavailable
 from argosy.model.platform import Platform
@@ -33,7 +33,7 @@ async def choose(folder: str) -> Runtime:
         raise RuntimeUnavailable(
             "cannot run steps in containers as a user outside of a user namespace",
             why="the process has threads already, so it could not enter one",
-            remedy="use the command argosy build, or call argosy.build.namespaces.enter at start",
+            remedy="use the command argosy build, or call argosy.build.rootless.namespaces.enter at start",
         )
     found = await in_thread(_candidates)
     remembered = os.path.join(folder, "runtime.json")

@@ -5,7 +5,7 @@ Source: OCI runtime-spec config-linux.md; user_namespaces(7), sysfs(5), mount_na
 
 from typing import Any
 
-from argosy.build.mapping import mapped
+from argosy.build.rootless.mapping import mapped
 from argosy.errors import RuntimeUnavailable
 
 _TTY = 5  # the group of terminals

@@ -20,10 +20,10 @@ from argosy.build.execute.emulation import Emulation, emulation
 from argosy.build.execute.rootless import unprivileged
 from argosy.build.execute.spec import Place, hosts_file, resolv_file, runtime_config, targets
 from argosy.build.execute.stubs import Stubs
+from argosy.build.files.removal import remove_tree
 from argosy.build.graph import Output, Process
-from argosy.build.mapping import in_user_namespace
+from argosy.build.rootless.mapping import in_user_namespace
 from argosy.build.sessions import Session, storage_errors
-from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import BuildError
 from argosy.model.platform import Platform

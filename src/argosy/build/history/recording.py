@@ -16,8 +16,8 @@ from argosy.observe import Report
 from argosy.settings import Settings
 
 if TYPE_CHECKING:
-    from argosy.build.git_facts import GitFacts
     from argosy.build.options import BuildOptions, BuildResult
+    from argosy.build.results.git_facts import GitFacts
 
 _STEP_LINES = 40  # of what a failed step printed last
 

@@ -103,14 +103,20 @@ def zstd(level: int, *, threads: bool = True) -> Any:
     """A zstandard.ZstdCompressor; without `threads` for many small frames.
 
     With threads the stream is cut into jobs of a fixed size: how many threads there are
-    does not show. Windows are bounded, so levels above 19 search harder but not farther.
+    does not show. Windows and tables are bounded (250 MB at the highest level), so levels
+    above 19 search harder but not farther.
     """
     import zstandard  # noqa: PLC0415 - 15 ms that most builds do not need
 
     known = zstandard.ZstdCompressionParameters.from_level(level)
     more = {"threads": min(4, max(1, workers())), "job_size": _JOB} if threads else {}
+    bounds = {
+        "window_log": min(known.window_log, _WINDOW_LOG),
+        "chain_log": min(known.chain_log, _WINDOW_LOG + 1),
+        "hash_log": min(known.hash_log, _WINDOW_LOG),
+    }
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        level, window_log=min(known.window_log, _WINDOW_LOG), write_checksum=True, **more
+        level, write_checksum=True, **bounds, **more
     )
     return zstandard.ZstdCompressor(compression_params=parameters)
 

@@ -19,7 +19,7 @@ from argosy.build.layers.confine import Root, clean
 from argosy.build.layers.header import Entry, Kind
 from argosy.build.layers.leftovers import Leftovers, LinkBelow, complete_in, no_target
 from argosy.build.layers.reader import TarReader
-from argosy.build.mapping import in_user_namespace, mapped, unmapped
+from argosy.build.rootless.mapping import in_user_namespace, mapped, unmapped
 from argosy.errors import ContentError, DigestMismatch, NoSpace, StorageError, UnsafeLayer
 from argosy.model.digest import Digest
 from argosy.values import frozen

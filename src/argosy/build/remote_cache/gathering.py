@@ -9,12 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 
-from argosy.build.export import EMPTY_LAYER
 from argosy.build.graph import Layer, Op, Snapshot
-from argosy.build.ops import Image, Linked
 from argosy.build.remote_cache.format import CacheRecord, CacheWriter
 from argosy.build.remote_cache.shelf import Part
 from argosy.build.remote_cache.words import Mode
+from argosy.build.results.export import EMPTY_LAYER
+from argosy.build.steps.ops import Image, Linked
 from argosy.concurrency import gather
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest

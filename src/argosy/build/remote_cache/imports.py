@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from argosy.build.cache import Record
-from argosy.build.export import EMPTY_LAYER
 from argosy.build.graph import Layer, Op, Snapshot
 from argosy.build.layers.compression import Compression
-from argosy.build.ops import Image
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.format import CacheRecord
 from argosy.build.remote_cache.shelf import Part, read_shelf
+from argosy.build.results.export import EMPTY_LAYER
 from argosy.build.solver import StepCache
+from argosy.build.steps.ops import Image
 from argosy.concurrency import gather
 from argosy.content.memory import MemoryStore
 from argosy.content.store import Source, put_bytes

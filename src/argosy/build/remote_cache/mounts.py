@@ -12,16 +12,16 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from argosy.build.dockerfile.plan import CacheMount
+from argosy.build.files.removal import remove_tree
 from argosy.build.graph import Op, Work
 from argosy.build.layers.blob import LayerOptions, put_layer, read_layer
 from argosy.build.layers.pack import PackOptions, pack
 from argosy.build.layers.unpack import UnpackOptions
-from argosy.build.mounts import cache_directory
-from argosy.build.ops import Run, key_of
 from argosy.build.remote_cache.format import CacheRecord, CacheWriter
 from argosy.build.remote_cache.imports import Imported
 from argosy.build.remote_cache.shelf import Part
-from argosy.build.trees import remove_tree
+from argosy.build.steps.mounts import cache_directory
+from argosy.build.steps.ops import Run, key_of
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.store import Store
 from argosy.errors import ArgosyError

@@ -6,10 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from argosy.build.cache import BuildCache
-from argosy.build.export import telling
 from argosy.build.graph import Layer, Op, Snapshot, Work
 from argosy.build.layers.compression import Compression
-from argosy.build.lowering import Target
 from argosy.build.options import Actions, Ends
 from argosy.build.origins import Origins
 from argosy.build.remote_cache.gathering import Gathering, Known, below
@@ -19,7 +17,9 @@ from argosy.build.remote_cache.publishing import Place, publish
 from argosy.build.remote_cache.recompress import Recompression
 from argosy.build.remote_cache.shelf import Part, inline
 from argosy.build.remote_cache.words import CacheFrom, CacheTo
+from argosy.build.results.export import telling
 from argosy.build.solver import Solution
+from argosy.build.steps.lowering import Target
 from argosy.content.store import Collects, Source, Store
 from argosy.errors import (
     ArgosyError,

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from argosy.build.mapping import in_user_namespace
+from argosy.build.rootless.mapping import in_user_namespace
 from argosy.errors import BuildError, StorageError
 from argosy.values import frozen
 

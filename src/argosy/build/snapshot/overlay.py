@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Self
 
+from argosy.build.files.removal import remove_tree
 from argosy.build.graph import Layer, Snapshot, Workspace
 from argosy.build.layers.blob import LayerOptions, read_layer, write_layer
 from argosy.build.layers.compression import Compression
@@ -35,7 +36,6 @@ from argosy.build.sessions import storage_errors
 from argosy.build.snapshot.mounts import Overlay, mount_overlay, sync_file_system, unmount
 from argosy.build.snapshot.place import MERGED, Place, write
 from argosy.build.snapshot.supply import Supply
-from argosy.build.trees import remove_tree
 from argosy.claims import Claims
 from argosy.concurrency import gather, in_thread, in_thread_to_end
 from argosy.content.store import Store

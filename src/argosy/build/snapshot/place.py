@@ -12,10 +12,10 @@ import os
 import secrets
 from contextlib import suppress
 
-from argosy.build.mapping import claim
+from argosy.build.files.removal import remove_tree
+from argosy.build.rootless.mapping import claim
 from argosy.build.sessions import Session, storage_errors
 from argosy.build.snapshot.mounts import unmount
-from argosy.build.trees import remove_tree
 
 MERGED = "root"  # the mount point in a workspace
 

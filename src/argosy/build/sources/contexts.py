@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from argosy.build.dockerfile.git_reference import GitReference, parse_git, shown
+from argosy.build.files.tree import Tree, resolve
 from argosy.build.layers.archive import is_archive, starts_archive
 from argosy.build.layers.unpack import UnpackOptions, unpack
 from argosy.build.options import BuildOptions, ReadInput
 from argosy.build.sources.local import local_directory, open_context, read_dockerfile
 from argosy.build.sources.outside import Outside
-from argosy.build.tree import Tree, resolve
 from argosy.concurrency import gather, in_thread, in_thread_to_end
 from argosy.errors import BuildError, UsageError
 from argosy.values import frozen

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from argosy.build.dockerfile.ignore import Matcher, Pattern, parse
-from argosy.build.tree import Tree, read_digest, resolve
+from argosy.build.files.tree import Tree, read_digest, resolve
 from argosy.errors import BuildError, UsageError
 
 # A file that was changed this recently may be changed again within the same tick of

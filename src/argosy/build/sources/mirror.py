@@ -14,10 +14,10 @@ from hashlib import sha256
 from typing import Any
 
 from argosy.build.dockerfile.git_reference import GitReference, shown
+from argosy.build.files.tree import Tree, resolve
 from argosy.build.sources.git import Git, GitFailed, access_to
 from argosy.build.sources.outside import Outside, locked
 from argosy.build.ssh import Agent
-from argosy.build.tree import Tree, resolve
 from argosy.concurrency import in_thread
 from argosy.errors import BuildError, DigestMismatch
 from argosy.observe import Event

@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from argosy.build.dockerfile.git_reference import shown
 from argosy.build.fetch import Page
+from argosy.build.files.tree import Tree
 from argosy.build.sources.outside import Outside, locked
-from argosy.build.tree import Tree
 from argosy.concurrency import in_thread
 from argosy.errors import BuildError, ConfigError, DigestMismatch, NetworkError, StorageError
 from argosy.model.digest import Digest

@@ -5,7 +5,7 @@ import sys
 
 def enter() -> None:
     """Go there, before any thread starts. RuntimeUnavailable says what forbids it."""
-    from argosy.build.namespaces import enter as into
+    from argosy.build.rootless.namespaces import enter as into
 
     entered = into()
     if entered.warning:

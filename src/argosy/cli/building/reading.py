@@ -11,7 +11,7 @@ from argosy.cli.options import listed
 from argosy.errors import UsageError
 
 if TYPE_CHECKING:
-    from argosy.build.engines import EngineName
+    from argosy.build.engines.loading import EngineName
     from argosy.build.limits import Conditions
     from argosy.build.pipeline import BuildOptions, Secret
     from argosy.build.remote_cache.words import CacheFrom, CacheTo
@@ -84,7 +84,7 @@ def _engines(
 ) -> "tuple[EngineName, ...]":
     if not words:
         return ()
-    from argosy.build.engines import EngineName
+    from argosy.build.engines.loading import EngineName
 
     namespace = environ.get("CONTAINERD_NAMESPACE", "")  # ctr's own variable
     return tuple(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from argosy.build.options import BuildOptions, Ends
-    from argosy.build.reproduce import Verdict
+    from argosy.build.results.reproduce import Verdict
     from argosy.cli.session import Session
 
 DIFFERENT = 8  # as of `argosy diff`
@@ -16,7 +16,7 @@ async def verify(
     args: argparse.Namespace, options: "BuildOptions", session: "Session", ends: "Ends"
 ) -> int:
     """Build twice, print what differs; the exit code."""
-    from argosy.build.reproduce import verify_reproducible
+    from argosy.build.results.reproduce import verify_reproducible
 
     verdict = await verify_reproducible(
         options, settings=session.settings, ends=ends, report=session.report

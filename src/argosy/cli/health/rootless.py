@@ -1,6 +1,6 @@
 """The doctor on building without root: user namespaces, and ids to give away."""
 
-from argosy.build.namespaces import Entered
+from argosy.build.rootless.namespaces import Entered
 from argosy.cli.health.finding import Finding, failed
 from argosy.errors import RuntimeUnavailable
 
@@ -26,7 +26,7 @@ def rootless(entered: "Entered | RuntimeUnavailable") -> Finding:
         )
     if is_root(entered):
         return Finding(check="rootless", state="skip", summary="not needed: this is root")
-    from argosy.build.mapping import mapped
+    from argosy.build.rootless.mapping import mapped
 
     return Finding(
         check="rootless",

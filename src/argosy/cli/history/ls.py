@@ -50,7 +50,7 @@ async def run(args: argparse.Namespace) -> int:
     history = History.of(settings_of(args).home)
     records = [r for r in await in_thread(history.records) if wanted(r)]
     if args.local:
-        from argosy.build.git_facts import GitFacts, git_facts
+        from argosy.build.results.git_facts import GitFacts, git_facts
 
         facts = await in_thread(git_facts, os.getcwd())
         remote = facts.remote if isinstance(facts, GitFacts) else None

@@ -12,10 +12,10 @@ Source: user_namespaces(7), pid_namespaces(7), newuidmap(1), mount_namespaces(7)
 import errno
 import os
 
-from argosy.build.guard import stand_by
-from argosy.build.mapping import Kind, in_user_namespace
+from argosy.build.rootless.guard import stand_by
+from argosy.build.rootless.mapping import Kind, in_user_namespace
+from argosy.build.rootless.subids import Rights, program, rights
 from argosy.build.snapshot import mounts
-from argosy.build.subids import Rights, program, rights
 from argosy.errors import RuntimeUnavailable
 from argosy.settings import INVOKER
 from argosy.values import frozen

@@ -10,16 +10,16 @@ from dataclasses import field
 from functools import partial
 from typing import Any, BinaryIO, Self
 
-from argosy.build.export import Image, platform_directory, telling
+from argosy.build.files.owners import Owner
+from argosy.build.files.placement import Manner, Placement
+from argosy.build.files.tree import Choice, Stop, Tree
 from argosy.build.graph import Snapshot, Snapshotter
 from argosy.build.layers.header import END
 from argosy.build.layers.pack import PackOptions, pack
-from argosy.build.mirroring import remove_others
 from argosy.build.options import BuildOptions, Ends, Output
-from argosy.build.owners import Owner
-from argosy.build.placement import Manner, Placement
-from argosy.build.tree import Choice, Stop, Tree
-from argosy.build.variants import check_together
+from argosy.build.results.export import Image, platform_directory, telling
+from argosy.build.results.mirroring import remove_others
+from argosy.build.results.variants import check_together
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.content.copy import copy
 from argosy.content.store import Pins, Source, Store
@@ -140,7 +140,7 @@ class Delivery:
 
     async def load(self, engine: str, names: Sequence[Reference], source: Source) -> None:
         """Bring it into a container engine of this machine."""
-        from argosy.build.engines import EngineName, Loading  # noqa: PLC0415 - few builds do
+        from argosy.build.engines.loading import EngineName, Loading  # noqa: PLC0415 - few builds do
 
         with telling(self.report, f"load {engine}", f"loading into {engine}"):
             image, environ = self.image.descriptor, os.environ

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.build.cache import BuildCache
-from argosy.build.forms import Form, LayerForm, is_already
 from argosy.build.graph import Snapshot, Snapshotter
 from argosy.build.layers.compression import Compression
-from argosy.build.lowering import Target
-from argosy.build.metadata import Metadata
-from argosy.build.ops import key_of
+from argosy.build.results.forms import Form, LayerForm, is_already
+from argosy.build.results.metadata import Metadata
 from argosy.build.sources.bases import Base
+from argosy.build.steps.lowering import Target
+from argosy.build.steps.ops import key_of
 from argosy.concurrency import gather
 from argosy.content.store import Store, put_bytes
 from argosy.errors import BuildError

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 
-from argosy.build.mapping import Kind
+from argosy.build.rootless.mapping import Kind
 from argosy.values import frozen
 
 _FILES: dict[Kind, str] = {"uid": "/etc/subuid", "gid": "/etc/subgid"}

@@ -21,13 +21,13 @@ from typing import Any, Protocol
 from argosy.build.dockerfile.ignore import Matcher, patterns
 from argosy.build.dockerfile.plan import CopyStep, RunStep, WorkdirStep
 from argosy.build.dockerfile.source import SourceRange
+from argosy.build.files.owners import mode, owner
+from argosy.build.files.placement import Manner, Placement
+from argosy.build.files.tree import Choice, Stop, Tree
 from argosy.build.graph import CacheKey, Layer, Op, Part, Process, Shell, Snapshot, Work
 from argosy.build.layers.archive import extract, is_archive
 from argosy.build.limits import Conditions
-from argosy.build.mounts import Attached, mounted
-from argosy.build.owners import mode, owner
-from argosy.build.placement import Manner, Placement
-from argosy.build.tree import Choice, Stop, Tree
+from argosy.build.steps.mounts import Attached, mounted
 from argosy.concurrency import in_thread_to_end
 from argosy.content.store import Source
 from argosy.errors import ArgosyError, BuildError, StepFailed

@@ -17,12 +17,12 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
+from argosy.build.files.removal import remove_tree
 from argosy.build.layers.compression import decompressed
 from argosy.build.layers.header import Entry
 from argosy.build.layers.reader import TarReader
 from argosy.build.options import BuildOptions, BuildResult, Ends, Engine
 from argosy.build.pipeline import build
-from argosy.build.trees import remove_tree
 from argosy.concurrency import in_thread
 from argosy.content.store import Body, Source, Store
 from argosy.content.verify import read, verified

@@ -24,13 +24,13 @@ from argosy.build.dockerfile.plan import (
     Stage,
     Step,
 )
+from argosy.build.files.tree import Tree
 from argosy.build.graph import Op
 from argosy.build.limits import Conditions
-from argosy.build.mounts import Attached
-from argosy.build.ops import Copy, Fetched, Image, Linked, Run, Workdir
-from argosy.build.ops import Scratch as Empty
 from argosy.build.sources.bases import Base
-from argosy.build.tree import Tree
+from argosy.build.steps.mounts import Attached
+from argosy.build.steps.ops import Copy, Fetched, Image, Linked, Run, Workdir
+from argosy.build.steps.ops import Scratch as Empty
 from argosy.errors import UsageError
 from argosy.model.platform import Platform
 from argosy.values import frozen

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 
-from argosy.build.tree import resolve
+from argosy.build.files.tree import resolve
 from argosy.errors import BuildError
 from argosy.values import frozen
 

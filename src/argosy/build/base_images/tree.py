@@ -7,7 +7,7 @@ caches, ids, passwords of mirrors). Put in: what images of Debian are known to h
 import os
 from collections.abc import Callable, Iterator
 
-from argosy.build.debian import public_lines
+from argosy.build.base_images.debian import public_lines
 from argosy.build.layers.confine import clean
 from argosy.build.layers.header import BLOCK, END, Entry, pack_header
 from argosy.build.layers.reader import TarReader

@@ -16,18 +16,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from argosy.build.base_tree import write_clean
-from argosy.build.debian import (
+from argosy.build.base_images.debian import (
     ARCHITECTURES,
     AptSource,
     ArchiveState,
     archive_state,
     machine_sources,
 )
+from argosy.build.base_images.recipes import recipe_of
+from argosy.build.base_images.tree import write_clean
 from argosy.build.execute.emulation import emulation
 from argosy.build.execute.spec import PATH
 from argosy.build.layers.blob import LayerOptions, put_layer
-from argosy.build.recipes import recipe_of
 from argosy.build.sessions import storage_errors
 from argosy.concurrency import gather, in_thread
 from argosy.content.store import Store, put_bytes

@@ -19,8 +19,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from argosy.build.owners import Mode, Owner
-from argosy.build.tree import DIRECTORY, FILE, Choice, Entry, Found, Stop, Tree, resolve, xattrs
+from argosy.build.files.owners import Mode, Owner
+from argosy.build.files.tree import (
+    DIRECTORY,
+    FILE,
+    Choice,
+    Entry,
+    Found,
+    Stop,
+    Tree,
+    resolve,
+    xattrs,
+)
 from argosy.errors import BuildError
 from argosy.values import frozen
 

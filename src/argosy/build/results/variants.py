@@ -7,10 +7,10 @@ from typing import TypeVar
 from argosy.build.annotations import Annotations
 from argosy.build.dockerfile.source import Fault
 from argosy.build.dockerfile.words import boolean
-from argosy.build.forms import Form, LayerForm
 from argosy.build.layers.compression import Compression
 from argosy.build.options import BuildOptions, Output
 from argosy.build.output_words import Wish
+from argosy.build.results.forms import Form, LayerForm
 from argosy.errors import UsageError
 from argosy.model.reference import Reference
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from argosy.build import glob
+from argosy.build.files import glob
 from argosy.errors import BuildError
 from argosy.model.digest import Digest
 from argosy.values import frozen

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from argosy.build.base_tree import clean_tree
-from argosy.build.busybox import busybox_tree
-from argosy.build.debian import machine_suite
+from argosy.build.base_images.busybox import busybox_tree
+from argosy.build.base_images.debian import machine_suite
+from argosy.build.base_images.tree import clean_tree
 from argosy.errors import UsageError
 from argosy.values import frozen
 

@@ -27,11 +27,11 @@ from argosy.build.dockerfile.plan import (
     SshMount,
     TmpfsMount,
 )
+from argosy.build.files.owners import Owner
+from argosy.build.files.placement import Manner, Placement
+from argosy.build.files.tree import Choice, Stop, Tree, resolve
 from argosy.build.graph import Mount, Op, Snapshot, Work
-from argosy.build.owners import Owner
-from argosy.build.placement import Manner, Placement
 from argosy.build.ssh import forwarded, missing
-from argosy.build.tree import Choice, Stop, Tree, resolve
 from argosy.concurrency import in_thread, in_thread_to_end
 from argosy.errors import BuildError
 from argosy.model.digest import Digest

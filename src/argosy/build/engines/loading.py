@@ -11,7 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, Protocol, Self, get_args, runtime_checkable
 
-from argosy.build.docker_engine import DockerEngine, Loadable
+from argosy.build.engines.docker import DockerEngine, Loadable
 from argosy.build.layers.header import BLOCK, END, Entry, pack_header
 from argosy.content.graph import manifest
 from argosy.content.store import Source

@@ -4,10 +4,10 @@ import os
 from dataclasses import replace
 from typing import Literal, get_args
 
-from argosy.build.git_facts import GitFacts, git_facts
-from argosy.build.metadata import Metadata
 from argosy.build.options import BuildOptions
-from argosy.build.variants import output_epoch
+from argosy.build.results.git_facts import GitFacts, git_facts
+from argosy.build.results.metadata import Metadata
+from argosy.build.results.variants import output_epoch
 from argosy.errors import UsageError
 from argosy.observe import Event, Report
 

@@ -3,8 +3,8 @@
 import os
 import stat
 
+from argosy.build.files.removal import remove_tree
 from argosy.build.sessions import storage_errors
-from argosy.build.trees import remove_tree
 from argosy.errors import UsageError
 
 

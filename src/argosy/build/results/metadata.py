@@ -8,12 +8,12 @@ the config and so of the image's id. What the user writes always wins.
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from argosy.build.git_facts import GitFacts
+from argosy.build.results.git_facts import GitFacts
 from argosy.build.telling import Telling
 from argosy.values import frozen
 
 if TYPE_CHECKING:
-    from argosy.build.lowering import Target
+    from argosy.build.steps.lowering import Target
 
 _OCI = "org.opencontainers.image."
 TRACE = "dev.argosy.trace"
