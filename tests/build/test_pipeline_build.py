@@ -266,6 +266,7 @@ async def test_a_failing_step_tags_and_pushes_nothing(bench):
         await make(bench, dockerfile, push=True)
     assert caught.value.status == 7
     assert caught.value.output == "almost\nthere"
+    assert "--debug-shell" in caught.value.remedy
     assert caught.value.evidence["line"] == 3
     assert caught.value.evidence["step"].endswith("RUN echo almost && echo there && fail 7")
     assert bench.asked == []

@@ -412,7 +412,10 @@ def _secret(secret: Secret) -> bytes:
     """Read when a step uses it, never earlier and never kept."""
     if secret.env:
         if secret.env not in os.environ:
-            raise ConfigError(f"secret {secret.id}: there is no variable {secret.env}")
+            raise ConfigError(
+                f"secret {secret.id}: there is no variable {secret.env}",
+                remedy=f"export it, or write --secret id={secret.id},src=FILE",
+            )
         return os.environb[os.fsencode(secret.env)]
     try:
         with open(secret.file, "rb") as file:

@@ -374,7 +374,8 @@ class Run:
             status=status,
             output=output,
             why=killed or missing,
-            remedy="see the step's last lines; the steps before it are cached",
+            remedy="build with --debug-shell to look around where it failed; the steps before it"
+            " are cached",
         )
 
 
