@@ -6,8 +6,8 @@ from argosy.cli.options import Parser, Switch, add_platforms, add_progress
 
 HELP = (
     "Write local images to one archive. The default is an OCI archive, which keeps all platforms"
-    " and which `docker load` (25 and newer), podman and skopeo read; --format docker writes what `docker save`"
-    " does, one platform."
+    " and which podman, skopeo and `docker load` (25 and newer) read; --format docker writes what"
+    " `docker save` does, one platform."
 )
 
 
