@@ -70,11 +70,6 @@ class Compression:
         """The OCI media type of a layer compressed this way."""
         return _MEDIA[_KINDS[self.name][0]]
 
-    @property
-    def keeps_diff_id(self) -> bool:
-        """Whether the tar inside stays what it was: eStargz puts its own entries into it."""
-        return self.name != "estargz"
-
     def start(self) -> "Compressor":
         """A compressor for one stream; UsageError for the forms that need to see the tar."""
         if self.name == "gzip":
