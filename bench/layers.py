@@ -27,7 +27,7 @@ from argosy.stores.layout import OCILayout
 from bench.harness import Metric, Samples, interleaved, machine, scratch, table, write
 
 SIZE = 1 << 30
-FORMS = ("gzip-1", "gzip-6", "gzip-9", "zstd-3", "estargz-6", "zstd:chunked-3", "none")
+FORMS = ("gzip-1", "gzip-6", "zstd-3", "estargz-6", "zstd:chunked-3", "none")
 GO = """\
 package main
 
@@ -176,7 +176,7 @@ def _unpack(top: Path, form: str) -> int:
 def _report(bench: Bench, memory: float) -> None:
     plain = (bench.top / "layer.tar").stat().st_size
     rows = ["| | size | of the tar | wall s | CPU s | MB/s |", "|---|--:|--:|--:|--:|--:|"]
-    for name in [f"Go {level}" for level in (1, 6, 9)] + list(FORMS):
+    for name in [f"Go {level}" for level in (1, 6)] + list(FORMS):
         size, wall = (bench.samples.median(name, m) for m in ("size", "wall"))
         cpu = bench.samples.median(name, "cpu")
         if size and wall and cpu:
@@ -231,8 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "gzip-6": lambda: bench.ours("gzip-6"),
         }
         interleaved(contenders, given.rounds)
-        for level in (1, 9):
-            bench.go(level)
+        bench.go(1)
         for form in FORMS:
             if form != "gzip-6":
                 bench.ours(form)
