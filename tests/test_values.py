@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Mapping
 from dataclasses import field, replace
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,58 @@ def test_many_threads_may_make_the_first_one() -> None:
         for thread in threads:
             thread.join()
         assert made == [Fresh(1)] * 8
+
+
+def test_fields_that_do_not_count_or_are_not_shown_are_left_out() -> None:
+    @frozen
+    class Login:
+        user: str
+        password: str = field(repr=False)
+        seen: int = field(default=0, compare=False)
+        tags: list[str] = field(default_factory=list, hash=False)
+
+    one, other = Login("a", "p", 1), Login("a", "p", 2)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Login("a", "q")
+    assert one != Login("a", "p", tags=["x"])
+    assert repr(one).endswith("Login(user='a', seen=1, tags=[])")
+
+
+def test_what_a_class_defines_itself_stands() -> None:
+    @frozen
+    class Loose:
+        n: int
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Loose)
+
+        def __hash__(self) -> int:
+            return 7
+
+        def __repr__(self) -> str:
+            return "loose"
+
+    assert Loose(1) == Loose(2)
+    assert (hash(Loose(1)), repr(Loose(1))) == (7, "loose")
+
+
+def test_values_agree_with_dataclasses_on_equality_hash_and_repr() -> None:
+    for names in ((), ("a",), ("a", "b")):
+        space = {"__annotations__": dict.fromkeys(names, int), "__doc__": "x", "__qualname__": "V"}
+        ours: Any = frozen(type("V", (), dict(space)))
+        theirs: Any = dataclasses.dataclass(frozen=True)(type("V", (), dict(space)))
+        values = range(len(names))
+        assert hash(ours(*values)) == hash(theirs(*values))
+        assert repr(ours(*values)) == repr(theirs(*values))
+        assert (ours(*values) == ours(*values), ours(*values) == object()) == (True, False)
+
+
+def test_a_value_that_holds_itself_can_be_shown() -> None:
+    @frozen
+    class Ring:
+        held: list[object]
+
+    ring = Ring([])
+    ring.held.append(ring)
+    assert repr(ring).endswith("Ring(held=[...])")
