@@ -1,7 +1,9 @@
 """The local build context: ignore files, and digests that are not computed twice."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -115,3 +117,26 @@ def test_the_dockerfile_is_found_as_docker_finds_it(context, tmp_path, monkeypat
     assert read_dockerfile(str(context), "Other")[0] == b"here"
     with pytest.raises(BuildError, match="cannot read"):
         read_dockerfile(str(context), "Nope")
+
+
+def test_the_table_knows_extended_attributes_too(context, tmp_path):
+    os.setxattr(context / "d" / "f1", "user.kind", b"one")
+    first = open_context(str(context), "", str(tmp_path))
+    before = digest(first)
+    save_digests(first)
+    second = open_context(str(context), "", str(tmp_path))
+    assert (digest(second), second.file_digest.hashed) == (before, 0)
+    os.setxattr(context / "d" / "f1", "user.kind", b"two")
+    third = open_context(str(context), "", str(tmp_path))
+    assert digest(third) != before
+    assert third.file_digest.hashed == 1
+
+
+def test_rows_of_an_older_table_that_knew_no_attributes_do_not_count(context, tmp_path):
+    first = open_context(str(context), "", str(tmp_path))
+    before = digest(first)
+    save_digests(first)
+    with closing(sqlite3.connect(tmp_path / "files.db")) as db, db:
+        db.execute("UPDATE files SET digest = zeroblob(32)")
+    second = open_context(str(context), "", str(tmp_path))
+    assert (digest(second), second.file_digest.hashed) == (before, 5)

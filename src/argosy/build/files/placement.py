@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -157,7 +157,8 @@ class Placement:
                     parent = filling[-1].fd
                     if entry.kind == stat.S_IFDIR:
                         made = _make_directory(parent, entry)
-                        filling.append(_Filling(entry, made, xattrs(entry), keep=False))
+                        attributes = xattrs(f"/proc/self/fd/{entry.dir_fd}/{entry.name}")
+                        filling.append(_Filling(entry, made, attributes, keep=False))
                     else:
                         self._place_one(entry, parent, entry.name, _joined(target, entry.path))
             finally:
@@ -174,10 +175,10 @@ class Placement:
     def _place_one(self, entry: Entry, fd: int, name: str, target: str) -> None:
         if entry.kind in (stat.S_IFCHR, stat.S_IFBLK) and not self.manner.devices:
             return
-        _make_way(fd, name, target)
         if entry.kind == stat.S_IFREG:
             self._place_file(entry, fd, name, target)
             return
+        _make_way(fd, name, target)
         if entry.kind == stat.S_IFLNK:
             os.symlink(os.readlink(entry.name, dir_fd=entry.dir_fd), name, dir_fd=fd)
         else:
@@ -192,16 +193,17 @@ class Placement:
         identity = (entry.stat.st_dev, entry.stat.st_ino)
         linked = entry.stat.st_nlink > 1
         if linked and (first := self._links.get(identity)) is not None:
+            _make_way(fd, name, target)
             os.link(os.path.join(self.root, first), name, dst_dir_fd=fd, follow_symlinks=False)
             return
         with _reading(entry) as source:
-            file = os.open(name, _NEW, 0o600, dir_fd=fd)
+            file = _create(fd, name, target)
             try:
                 self._copy_data(source, file, entry.stat)
                 # After the copy: what was written to meanwhile is half old, half new.
                 if not _same(os.fstat(source), entry.stat):
                     raise _changed(entry.path or entry.name, "its content or metadata changed")
-                self._dress(file, entry, xattrs(entry))
+                self._dress(file, entry, xattrs(source))
             finally:
                 os.close(file)
         if linked:
@@ -278,6 +280,15 @@ def _make_directory(parent: int, entry: Entry) -> int:
         if not stat.S_ISDIR(found.st_mode):
             raise _in_the_way(entry.path, "there is a file or link where a directory goes") from e
     return os.open(entry.name, DIRECTORY, dir_fd=parent)
+
+
+def _create(fd: int, name: str, target: str) -> int:
+    """A new file in the place of what is there; mostly nothing is, so that is looked at second."""
+    with suppress(FileExistsError):
+        if name:
+            return os.open(name, _NEW, 0o600, dir_fd=fd)
+    _make_way(fd, name, target)
+    return os.open(name, _NEW, 0o600, dir_fd=fd)
 
 
 def _make_way(fd: int, name: str, target: str) -> None:

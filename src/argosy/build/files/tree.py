@@ -34,6 +34,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a fifo that took a file's place must not hang.
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
+# What a file holds: its extended attributes and a digest of its bytes. Both are the same as
+# long as stat says the same, so a table may know them (see sources.local).
 FileDigest = Callable[[int, str, os.stat_result], bytes]
 
 
@@ -65,11 +67,10 @@ class Entry:
     dir_fd: int
     name: str
     stat: os.stat_result
+    kind: int = field(init=False)  # the file type bits of the mode; asked for often
 
-    @property
-    def kind(self) -> int:
-        """The file type bits of the mode."""
-        return stat.S_IFMT(self.stat.st_mode)
+    def __post_init__(self) -> None:
+        self.kind = stat.S_IFMT(self.stat.st_mode)
 
     @property
     def stamp(self) -> bytes:
@@ -234,6 +235,8 @@ class Tree:
                     state.update(_header(entry, owners=choice.owners))
                     if entry.kind == stat.S_IFREG:
                         state.update(read(entry.dir_fd, entry.name, entry.stat))
+                    else:
+                        state.update(_attributes(entry.dir_fd, entry.name, entry.kind))
                     stamp.update(entry.stamp)
         self._digests[choice.key] = Digest.from_hash(state)
         self._stamps[choice.key] = stamp.digest()
@@ -329,22 +332,31 @@ def _header(entry: Entry, *, owners: bool) -> bytes:
         fields.append(os.fsencode(os.readlink(entry.name, dir_fd=entry.dir_fd)))
     elif entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
         fields.append(b"%d" % status.st_rdev)
-    for name, value in xattrs(entry):
-        fields += [os.fsencode(name), value]
-    return b"".join(b"%d\0%s" % (len(f), f) for f in fields) + b"\n"
+    return _framed(fields)
 
 
-def xattrs(entry: Entry) -> list[tuple[str, bytes]]:
-    """The extended attributes that a copy keeps, sorted; of files and directories only."""
-    if entry.kind not in (stat.S_IFREG, stat.S_IFDIR):
-        return []
-    path = f"/proc/self/fd/{entry.dir_fd}/{entry.name}"
+def _attributes(dir_fd: int, name: str, kind: int) -> bytes:
+    """The end of a header: the extended attributes, of files and directories only."""
+    fields: list[bytes] = []
+    if kind in (stat.S_IFREG, stat.S_IFDIR):
+        for key, value in xattrs(f"/proc/self/fd/{dir_fd}/{name}"):
+            fields += [os.fsencode(key), value]
+    return _framed(fields) + b"\n"
+
+
+def _framed(fields: list[bytes]) -> bytes:
+    return b"".join([b"%d\0%s" % (len(f), f) for f in fields])
+
+
+def xattrs(file: str | int) -> list[tuple[str, bytes]]:
+    """The extended attributes that a copy keeps of a path (no link) or a descriptor, sorted."""
+    follow = isinstance(file, int)  # a descriptor cannot but be followed
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(file, follow_symlinks=follow)
     except OSError:  # the file system has none
         return []
     kept = [n for n in sorted(names) if n.startswith(_XATTRS) and not n.startswith(_OVERLAY)]
-    return [(n, os.getxattr(path, n, follow_symlinks=False)) for n in kept]
+    return [(n, os.getxattr(file, n, follow_symlinks=follow)) for n in kept]
 
 
 @contextmanager
@@ -366,7 +378,7 @@ def _readable(path: str, what: str) -> Iterator[None]:
 
 
 def read_digest(dir_fd: int, name: str, _status: os.stat_result) -> bytes:
-    """SHA-256 of a file's bytes."""
+    """A file's extended attributes, and the SHA-256 of its bytes."""
     fd = os.open(name, FILE, dir_fd=dir_fd)
     try:
         piece = os.read(fd, _PIECE)
@@ -375,7 +387,7 @@ def read_digest(dir_fd: int, name: str, _status: os.stat_result) -> bytes:
             state.update(piece)
     finally:
         os.close(fd)
-    return state.digest()
+    return _attributes(dir_fd, name, stat.S_IFREG) + state.digest()
 
 
 def match_expression(pattern: str) -> re.Pattern[str]:

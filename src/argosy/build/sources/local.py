@@ -64,7 +64,11 @@ class FileDigests:
         self._new = {}
 
     def _load(self) -> dict[_Identity, _Known]:
-        sql = "SELECT dev, ino, size, mtime, ctime, digest FROM files WHERE root = ?"
+        # 32 bytes alone were written by an Argosy that kept no extended attributes with them.
+        sql = (
+            "SELECT dev, ino, size, mtime, ctime, digest FROM files"
+            " WHERE root = ? AND length(digest) > 32"
+        )
         with suppress(sqlite3.Error, OSError), closing(self._opened()) as db:
             return {(r[0], r[1]): r[2:] for r in db.execute(sql, (self.root,))}
         return {}
