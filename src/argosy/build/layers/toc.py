@@ -154,7 +154,9 @@ class Table:
     def settle(self) -> None:
         """Write down the rows that are complete."""
         while self._rows and not self._rows[0].missing:
-            text = json.dumps(self._rows.popleft().value, separators=(",", ":"))
+            # Sorted: threads finish in any order, and fill in their parts of a row as they do.
+            value = self._rows.popleft().value
+            text = json.dumps(value, separators=(",", ":"), sort_keys=True)
             self._text += b"" if self.empty else b",\n"
             self._text += text.encode()
             self.empty = False
