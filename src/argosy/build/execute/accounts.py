@@ -9,6 +9,7 @@ from argosy.values import frozen
 
 _LIMIT = 8 << 20  # bytes of /etc/passwd that are looked at
 _MAX_ID = (1 << 31) - 1  # what Docker accepts
+_DIGITS = len(str(_MAX_ID))
 
 
 @frozen(kw_only=True)
@@ -56,7 +57,8 @@ def _is(wanted: str, name: str, number: str) -> bool:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MAX_ID:
+    # Its length first: Python refuses to read numbers of thousands of digits.
+    if not text.isdecimal() or len(text.lstrip("0")) > _DIGITS or int(text) > _MAX_ID:
         raise BuildError(f"{text[:40]!r} is not a user or group number", why=f"0 to {_MAX_ID}")
     return int(text)
 

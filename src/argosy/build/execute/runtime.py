@@ -139,6 +139,7 @@ class _Container:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # so that ^C reaches us, and we end it in order
             limit=_PIECE,
+            env=_environment(),
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -152,7 +153,7 @@ class _Container:
 
     async def _converse(self, command: list[str]) -> int:
         """Run it on this process's own terminal, which the runtime passes on."""
-        child = await asyncio.create_subprocess_exec(*command)
+        child = await asyncio.create_subprocess_exec(*command, env=_environment())
         try:
             return await child.wait()
         finally:
@@ -210,6 +211,16 @@ class _Container:
                     found = str(entry.get("msg", ""))
         return found
 
+
+def _environment() -> dict[str, str]:
+    """What the runtime is told: nothing of it that it would pass on into the step.
+
+    A service manager's socket would be mounted there, and its mount point stay in the layer.
+    """
+    return {k: v for k, v in os.environ.items() if k not in _OF_SERVICES}
+
+
+_OF_SERVICES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")  # sd_notify(3)
 
 _COMMAND_PROBLEMS = (
     "executable file",

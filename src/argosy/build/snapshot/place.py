@@ -30,6 +30,9 @@ class Place:
         self.name = self._session.name
         self.path = self._session.path
         with storage_errors(f"use {root} for snapshots"):
+            # Setuid programs of an image must not be there for this machine's other users
+            # (CVE-2021-41091). Homes of before are closed too.
+            os.chmod(root, 0o700)
             claim(os.path.join(root, "ids"))
             self._sweep_after_boot()
 
