@@ -12,6 +12,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from argosy.catalog import rows
+from argosy.catalog.actor import SYSTEM, Actor
+from argosy.catalog.audit import Entry, record
 from argosy.catalog.cache import Cache
 from argosy.catalog.database import Database, open_database
 from argosy.catalog.manifests import Incoming, StoredManifest
@@ -83,7 +85,7 @@ class Catalog:
         self._blobs.drop((name, digest))
         return done
 
-    async def unlink_blob(self, name: str, digest: Digest) -> None:
+    async def unlink_blob(self, name: str, digest: Digest, *, by: Actor = SYSTEM) -> None:
         """Take a blob out of the repository; NotFound, or RegistryError while a manifest needs it."""
 
         def unlink(conn: Connection) -> None:
@@ -92,6 +94,7 @@ class Catalog:
                 _nobody_needs(conn, repository, digest)
             if not rows.unlink_blob(conn, repository, digest):
                 raise NotFound(f"no blob {digest} in {name}")
+            record(conn, by, _entry("blob.delete", name, digest))
 
         await self._db.write(unlink)
         self._blobs.drop((name, digest))
@@ -103,6 +106,7 @@ class Catalog:
         tags: Sequence[str] = (),
         *,
         allow: Callable[[str | None], object] | None = None,
+        by: Actor = SYSTEM,
     ) -> None:
         """Keep a manifest and point tags at it, all or nothing.
 
@@ -117,35 +121,38 @@ class Catalog:
                 allow(rows.tagged(conn, repository, tags[0]))
             _refuse_gaps(name, *rows.missing(conn, repository, new.children))
             retyped = rows.put_manifest(conn, repository, new)
-            rows.set_tags(conn, repository, tags, new.digest)
+            rows.set_tags(conn, repository, tags, new.digest, by)
+            record(conn, by, _entry("manifest.push", name, new.digest, tags))
             return retyped
 
         retyped = await self._db.write(put)
         self._forget(name, [new.digest, *tags, *retyped])
 
-    async def tag(self, name: str, digest: Digest, tag: str) -> None:
+    async def tag(self, name: str, digest: Digest, tag: str, *, by: Actor = SYSTEM) -> None:
         """Point a tag at a manifest that is here; NotFound if it is not."""
 
         def point(conn: Connection) -> None:
             repository = _known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name} to tag {tag!r}")
-            rows.set_tags(conn, repository, [tag], digest)
+            rows.set_tags(conn, repository, [tag], digest, by)
+            record(conn, by, _entry("tag.move", name, digest, [tag]))
 
         await self._db.write(point)
         self._forget(name, [tag])
 
-    async def delete_tag(self, name: str, tag: str) -> None:
+    async def delete_tag(self, name: str, tag: str, *, by: Actor = SYSTEM) -> None:
         """Forget a tag, only the tag; NotFound if there is none."""
 
         def remove(conn: Connection) -> None:
-            if not rows.delete_tag(conn, _known(conn, name), tag):
+            if not rows.delete_tag(conn, _known(conn, name), tag, by):
                 raise NotFound(f"no tag {tag!r} in {name}")
+            record(conn, by, _entry("tag.delete", name, tags=[tag]))
 
         await self._db.write(remove)
         self._forget(name, [tag])
 
-    async def delete_manifest(self, name: str, digest: Digest) -> None:
+    async def delete_manifest(self, name: str, digest: Digest, *, by: Actor = SYSTEM) -> None:
         """Forget a manifest and every tag on it; NotFound, or RegistryError while an index needs it."""
 
         def remove(conn: Connection) -> list[str]:
@@ -153,7 +160,9 @@ class Catalog:
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name}")
             _nobody_needs(conn, repository, digest)
-            return rows.delete_manifest(conn, repository, digest)
+            tags = rows.delete_manifest(conn, repository, digest, by)
+            record(conn, by, _entry("manifest.delete", name, digest, tags))
+            return tags
 
         tags = await self._db.write(remove)
         self._forget(name, [digest, *tags])
@@ -197,6 +206,17 @@ async def open_catalog(path: str) -> AsyncIterator[Catalog]:
 def fallback_tag(subject: Digest) -> str:
     """The tag under which clients keep referrers where the API is missing (Referrers Tag Schema)."""
     return f"{subject.algorithm[:32]}-{subject.hex[:64]}"
+
+
+def _entry(action: str, name: str, digest: str = "", tags: Sequence[str] = ()) -> Entry:
+    """What the audit log says of a change in a repository."""
+    return Entry(
+        action=action,
+        resource=f"{name}:{tags[0]}" if len(tags) == 1 else name,
+        project=rows.project_of(name),
+        digest=digest,
+        details={"tags": list(tags)} if len(tags) > 1 else {},
+    )
 
 
 def _known(conn: Connection, name: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
 
 from argosy.catalog import schema as t
+from argosy.catalog.actor import Actor
 from argosy.catalog.dialects import upsert
 from argosy.catalog.manifests import Incoming, StoredManifest
 from argosy.model import media
@@ -25,7 +26,22 @@ def make_repository(conn: Connection, name: str) -> int:
     """The key of a repository, which is made if need be."""
     if (found := repository(conn, name)) is not None:
         return found
-    made = conn.execute(insert(t.repositories).values(name=name, created_at=t.now()))
+    row = {"name": name, "created_at": t.now(), "project_id": make_project(conn, project_of(name))}
+    made = conn.execute(insert(t.repositories).values(row))
+    return int(made.inserted_primary_key[0])  # type: ignore[index]  # None only for bulk inserts
+
+
+def project_of(repository: str) -> str:
+    """The project a repository lies in: the first component of its name."""
+    return repository.partition("/")[0]
+
+
+def make_project(conn: Connection, name: str) -> int:
+    """The key of a project, which is made if need be: who may make one has been asked before."""
+    found = conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar()
+    if found is not None:
+        return int(found)
+    made = conn.execute(insert(t.projects).values(name=name, created_at=t.now()))
     return int(made.inserted_primary_key[0])  # type: ignore[index]  # None only for bulk inserts
 
 
@@ -155,7 +171,7 @@ def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str]:
     return list(conn.execute(found.where(m.c.media_type != new.media_type)).scalars())
 
 
-def delete_manifest(conn: Connection, repository_id: int, digest: Digest) -> list[str]:
+def delete_manifest(conn: Connection, repository_id: int, digest: Digest, by: Actor) -> list[str]:
     """Forget a manifest and every tag on it; the names of those tags."""
     tags, m, pairs = t.tags, t.manifests, t.manifest_children
     on_it = select(tags.c.name).where(
@@ -163,7 +179,8 @@ def delete_manifest(conn: Connection, repository_id: int, digest: Digest) -> lis
     )
     names = list(conn.execute(on_it).scalars())
     if names:  # all at once: there may be thousands, and other writers wait
-        gone = {"repository_id": repository_id, "digest": None, "at": t.now()}
+        gone: dict[str, Any] = {"repository_id": repository_id, "digest": None, "at": t.now()}
+        gone |= {"previous": digest, "actor": by.name}
         conn.execute(insert(t.tag_history), [{**gone, "name": name} for name in names])
         conn.execute(
             delete(tags).where(tags.c.repository_id == repository_id, tags.c.digest == digest)
@@ -184,7 +201,9 @@ def parent(conn: Connection, repository_id: int, child: Digest) -> str | None:
     return conn.execute(found.limit(1)).scalar()
 
 
-def set_tags(conn: Connection, repository_id: int, names: Iterable[str], digest: Digest) -> None:
+def set_tags(
+    conn: Connection, repository_id: int, names: Iterable[str], digest: Digest, by: Actor
+) -> None:
     """Point tags at a manifest that is here; what moved is written to the history."""
     for name in names:
         now = t.now()
@@ -193,19 +212,19 @@ def set_tags(conn: Connection, repository_id: int, names: Iterable[str], digest:
         row = {**key, "digest": digest, "updated_at": now}
         upsert(conn, t.tags, [row], update=["digest", "updated_at"])
         if before != digest:
-            conn.execute(insert(t.tag_history).values(**key, digest=digest, at=now))
+            moved = {**key, "digest": digest, "at": now, "previous": before, "actor": by.name}
+            conn.execute(insert(t.tag_history).values(moved))
 
 
-def delete_tag(conn: Connection, repository_id: int, name: str) -> bool:
+def delete_tag(conn: Connection, repository_id: int, name: str, by: Actor) -> bool:
     """Forget a tag, only the tag; False if it was not there."""
     tags = t.tags
-    gone = conn.execute(
-        delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name)
-    )
-    if gone.rowcount:
-        row = {"repository_id": repository_id, "name": name, "digest": None, "at": t.now()}
-        conn.execute(insert(t.tag_history).values(**row))
-    return gone.rowcount > 0
+    if (before := tagged(conn, repository_id, name)) is None:
+        return False
+    conn.execute(delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name))
+    row = {"repository_id": repository_id, "name": name, "digest": None, "at": t.now()}
+    conn.execute(insert(t.tag_history).values(**row, previous=before, actor=by.name))
+    return True
 
 
 def tagged(conn: Connection, repository_id: int, name: str) -> str | None:

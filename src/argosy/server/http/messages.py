@@ -131,7 +131,8 @@ class Request:
     """One request, as it came: nothing but its head has been read yet.
 
     `target` is raw; `path` is percent-decoded once and has no query. `route`
-    is the handler's: a short name of what was asked for, for logs and metrics.
+    is the handler's: a short name of what was asked for, for logs and metrics;
+    `principal` is the guard's: whose request it turned out to be.
     """
 
     __slots__ = (
@@ -143,6 +144,7 @@ class Request:
         "method",
         "path",
         "peer",
+        "principal",
         "route",
         "scheme",
         "target",
@@ -171,6 +173,7 @@ class Request:
         self.scheme = scheme
         self.certificate = certificate
         self.route = ""
+        self.principal: Any = None
         self._query: dict[str, list[str]] | None = None
         self._id = ""
 

@@ -14,6 +14,7 @@ from argosy.server.http.messages import FileBody, Request, Response
 from argosy.server.http.ranges import RangeNotSatisfiable, parse_range
 from argosy.server.v2.conditions import matches, not_modified, still_same
 from argosy.server.v2.errors import VERSION, Problem
+from argosy.server.who import actor
 from argosy.stores.blobs import BlobStore
 
 _SMALL: Final = 64 << 10
@@ -43,9 +44,9 @@ class Blobs:
         assert found is not None
         return found
 
-    async def delete(self, name: str, ref: str) -> Response:
+    async def delete(self, name: str, ref: str, request: Request) -> Response:
         """DELETE: visible at once; the bytes are the collector's."""
-        await self._catalog.unlink_blob(name, Digest.parse(ref))
+        await self._catalog.unlink_blob(name, Digest.parse(ref), by=actor(request))
         return Response(202, [VERSION])
 
     def _ranged(self, digest: Digest, size: int, field: str) -> Response:

@@ -18,6 +18,7 @@ from argosy.model.reference import is_tag
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2.conditions import CONDITIONAL, allows, matches, not_modified
 from argosy.server.v2.errors import VERSION, Problem
+from argosy.server.who import actor
 
 MOST_TAGS: Final = 64
 """Tags one push may set: each is a header of the answer, and some clients read 100 headers at most."""
@@ -57,7 +58,7 @@ class Manifests:
         else:
             new = await in_thread(Incoming.parse, body, kind, digest)
         allow = _conditions(request, ref) if tags else None
-        await self._catalog.put_manifest(name, new, [*tags, *more], allow=allow)
+        await self._catalog.put_manifest(name, new, [*tags, *more], allow=allow, by=actor(request))
         headers = [
             VERSION,
             *([CONDITIONAL] if allow else []),
@@ -69,12 +70,12 @@ class Manifests:
             headers.append(("OCI-Subject", new.subject))
         return Response(201, headers)
 
-    async def delete(self, name: str, ref: str) -> Response:
+    async def delete(self, name: str, ref: str, request: Request) -> Response:
         """DELETE: a tag and only it, or by digest the manifest with all its tags."""
         if ":" in ref:
-            await self._catalog.delete_manifest(name, Digest.parse(ref))
+            await self._catalog.delete_manifest(name, Digest.parse(ref), by=actor(request))
         else:
-            await self._catalog.delete_tag(name, ref)
+            await self._catalog.delete_tag(name, ref, by=actor(request))
         return Response(202, [VERSION])
 
     def _answer(self, held: StoredManifest, request: Request) -> Response:

@@ -61,11 +61,11 @@ class Registry:
             "manifests": {
                 **_reading(manifests.get),
                 "PUT": manifests.put,
-                "DELETE": lambda name, ref, _: manifests.delete(name, ref),
+                "DELETE": manifests.delete,
             },
             "blobs": {
                 **_reading(blobs.get),
-                "DELETE": lambda name, ref, _: blobs.delete(name, ref),
+                "DELETE": blobs.delete,
             },
             "uploads": {"POST": lambda name, _, request: uploads.begin(name, request)},
             "upload": {

@@ -1,0 +1,30 @@
+"""The answer to "may they?": a value with its reason, so that it can be told, logged and tested."""
+
+from argosy.access.permission import Permission
+from argosy.access.principal import Principal
+from argosy.values import frozen
+
+
+@frozen
+class Allow:
+    """They may."""
+
+    principal: Principal
+
+
+@frozen(kw_only=True)
+class Deny:
+    """They may not: `missing` says what they would need, `known` whether we know who they are.
+
+    `reason` is for the client: it never tells whether something exists that they may not see.
+    `invalid`: what they showed is no (longer a) credential.
+    """
+
+    principal: Principal
+    missing: Permission
+    reason: str
+    known: bool = False
+    invalid: bool = False
+
+
+Decision = Allow | Deny

@@ -1,0 +1,27 @@
+"""Whose a request is."""
+
+from typing import Final, Literal
+
+from argosy.values import frozen
+
+Kind = Literal["user", "robot", "token", "anonymous", "system"]
+
+
+@frozen(kw_only=True)
+class Principal:
+    """Somebody who has shown who they are, or nobody in particular.
+
+    `id` is the row of the user or robot (0: none). A personal access token is its
+    owner's, with `kind` token: `name` is the owner's.
+    """
+
+    name: str
+    kind: Kind
+    id: int = 0
+    is_admin: bool = False
+    groups: frozenset[str] = frozenset()
+
+
+ANONYMOUS: Final = Principal(name="", kind="anonymous")
+EVERYBODY: Final = Principal(name="", kind="system", is_admin=True)
+"""Whoever it is, where access is not controlled."""

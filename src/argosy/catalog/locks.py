@@ -1,0 +1,41 @@
+"""Locks that last until the transaction ends, by name, over every node of a cluster.
+
+SQLite has one writer, which is lock enough. PostgreSQL's advisory locks know numbers:
+a name becomes 64 bits of its hash, and two names that share one only wait for each other.
+Take locks in the order of `Space`, so that no two transactions wait for each other.
+"""
+
+import hashlib
+from enum import IntEnum
+
+from sqlalchemy import Connection, text
+
+
+class Space(IntEnum):
+    """What is locked, in the order in which one transaction may take several."""
+
+    PROJECT = 1  # shared by who charges its quota far from the limit, exclusive near it
+    REPOSITORY = 2  # shared by who puts, exclusive for who deletes
+    TAG = 3  # exclusive for who moves it
+    WORK = 4  # what one node does for all
+
+
+def shared(conn: Connection, space: Space, name: str) -> None:
+    """Hold off who wants it exclusively, until the transaction ends."""
+    _lock(conn, "pg_advisory_xact_lock_shared", space, name)
+
+
+def exclusive(conn: Connection, space: Space, name: str) -> None:
+    """Hold off everybody, until the transaction ends."""
+    _lock(conn, "pg_advisory_xact_lock", space, name)
+
+
+def _lock(conn: Connection, function: str, space: Space, name: str) -> None:
+    if conn.dialect.name == "postgresql":
+        conn.execute(text(f"SELECT {function}(:key)"), {"key": number(space, name)})
+
+
+def number(space: Space, name: str) -> int:
+    """The signed 64 bits PostgreSQL knows a lock by."""
+    found = hashlib.blake2b(f"{space.value}:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(found, "big", signed=True)

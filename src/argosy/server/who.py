@@ -1,0 +1,12 @@
+"""Whose a request is, as the catalog writes it down."""
+
+from argosy.access.principal import Principal
+from argosy.catalog.actor import ANYBODY, Actor
+from argosy.server.http.messages import Request
+
+
+def actor(request: Request) -> Actor:
+    """Who acts by this request: as the guard has found, from the address that it came from."""
+    who = request.principal
+    name, kind = (who.name, who.kind) if isinstance(who, Principal) else ("", ANYBODY.kind)
+    return Actor(name=name, kind=kind, address=request.peer, request=request.id)
