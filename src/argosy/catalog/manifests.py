@@ -39,6 +39,11 @@ class Incoming:
     artifact_type: str
     annotations: Mapping[str, str]
 
+    @property
+    def descriptor(self) -> Descriptor:
+        """Its name: media type, digest and size."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
+
     @classmethod
     def parse(cls, body: bytes, media_type: str, digest: Digest | None = None) -> Self:
         """Read and check bytes that came as `media_type`; ManifestInvalid or DigestMismatch.

@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from argosy.catalog.catalog import Catalog
+from argosy.catalog.hosted import Blobs, HostedRepository
 from argosy.catalog.manifests import Incoming, StoredManifest
 from argosy.concurrency import in_thread
 from argosy.errors import NotFound
@@ -18,6 +19,7 @@ from argosy.model.reference import is_tag
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2.conditions import CONDITIONAL, allows, matches, not_modified
 from argosy.server.v2.errors import VERSION, Problem
+from argosy.server.v2.gates import OPEN, Gates
 from argosy.server.who import actor
 
 MOST_TAGS: Final = 64
@@ -29,12 +31,16 @@ _THREAD_FROM: Final = 64 << 10  # a longer manifest is parsed off the loop
 class Manifests:
     """Answers for manifests out of a catalog."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, storage: Blobs, gates: Gates = OPEN) -> None:
         self._catalog = catalog
+        self._storage = storage
+        self._gates = gates
         self._answers: WeakKeyDictionary[StoredManifest, Response] = WeakKeyDictionary()
 
     def at_hand(self, name: str, ref: str, request: Request) -> Response | None:
-        """The answer to GET or HEAD if memory has it."""
+        """The answer to GET or HEAD if memory has it, and no gate has to be asked."""
+        if self._gates:
+            return None
         held = self._catalog.at_hand(name, ref)
         return None if held is None else self._answer(held, request)
 
@@ -45,6 +51,8 @@ class Manifests:
         held = await self._catalog.manifest(name, ref)
         if held is None:
             raise NotFound(f"no manifest {ref!r} in {name}", evidence={"name": name, "ref": ref})
+        if self._gates:
+            await self._gates.check(held.descriptor, self._repository(name), "pull")
         return self._answer(held, request)
 
     async def put(self, name: str, ref: str, request: Request) -> Response:
@@ -58,6 +66,8 @@ class Manifests:
         else:
             new = await in_thread(Incoming.parse, body, kind, digest)
         allow = _conditions(request, ref) if tags else None
+        if self._gates:
+            await self._gates.check(new.descriptor, self._repository(name), "push")
         await self._catalog.put_manifest(name, new, [*tags, *more], allow=allow, by=actor(request))
         headers = [
             VERSION,
@@ -77,6 +87,9 @@ class Manifests:
         else:
             await self._catalog.delete_tag(name, ref, by=actor(request))
         return Response(202, [VERSION])
+
+    def _repository(self, name: str) -> HostedRepository:
+        return HostedRepository(self._catalog, self._storage, name)
 
     def _answer(self, held: StoredManifest, request: Request) -> Response:
         if matches(request, held.digest):

@@ -14,6 +14,7 @@ from argosy.server.http.messages import Request, Response
 from argosy.server.v2 import pages
 from argosy.server.v2.blobs import Blobs
 from argosy.server.v2.errors import JSON, VERSION, Problem, answer
+from argosy.server.v2.gates import OPEN, Gates
 from argosy.server.v2.manifests import Manifests
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
@@ -38,8 +39,8 @@ _PULLS: Final = frozenset({"GET", "HEAD"})
 class Registry:
     """Everything below `/v2/`."""
 
-    def __init__(self, catalog: Catalog, store: BlobStore) -> None:
-        self._manifests = manifests = Manifests(catalog)
+    def __init__(self, catalog: Catalog, store: BlobStore, gates: Gates = OPEN) -> None:
+        self._manifests = manifests = Manifests(catalog, store, gates)
         blobs, uploads = Blobs(catalog, store), Uploads(catalog, store)
         self.uploads = uploads
         self.storage_errors = 0
@@ -80,6 +81,7 @@ class Registry:
         """Answer one request below `/v2/`."""
         where = target(request.path)
         request.route = where.endpoint
+        request.repository = where.name
         if where.endpoint == "manifests" and request.method in _PULLS:
             # What is in memory has been checked before: the short way.
             ready = self._manifests.at_hand(where.name, where.ref, request)
