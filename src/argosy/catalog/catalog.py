@@ -46,6 +46,11 @@ class Catalog:
         )
         self._blobs: Cache[Key, int] = Cache(_BLOBS_KNOWN)
 
+    @property
+    def database(self) -> Database:
+        """The database it is in, for what else is kept there."""
+        return self._db
+
     def at_hand(self, name: str, ref: str) -> StoredManifest | None:
         """The manifest if it is in memory: no waiting, no thread."""
         return self._manifests.get((name, ref))

@@ -18,7 +18,11 @@ from typing import Final
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, StorageError
+from argosy.server.guard import OpenGuard
+from argosy.meters import declared as meters
 from argosy.server.http.messages import Request, Response
+from argosy.server.manage.mount import Mount
+from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics
 from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore
@@ -36,17 +40,12 @@ class App:
         self.catalog: Final = catalog
         self.store: Final = store
         self._registry = registry = Registry(catalog, store)
+        self._manage = Mount(OpenGuard(), Services(catalog=catalog, database=catalog.database))
         self.metrics: Final = Metrics(
             {
-                "argosy_uploads": ("Uploads under way", lambda: store.uploads),
-                "argosy_received_bytes_total": (
-                    "Bytes of blobs received",
-                    lambda: registry.uploads.received,
-                ),
-                "argosy_storage_errors_total": (
-                    "Requests that failed because of the disk or the database",
-                    lambda: registry.storage_errors,
-                ),
+                meters.UPLOADS: lambda: store.uploads,
+                meters.RECEIVED: lambda: registry.uploads.received,
+                meters.STORAGE_ERRORS: lambda: registry.storage_errors,
             }
         )
 
@@ -55,11 +54,13 @@ class App:
         path = request.path
         if path.startswith("/v2/") or path == "/v2":
             return await self._registry(request)
+        if path.startswith("/api/"):
+            return await self._manage(request)
         request.route = path if path in ("/healthz", "/metrics") else "nowhere"
         if path == "/healthz":
             return await self._health()
         if path == "/metrics":
-            return await self.metrics.page()
+            return await self.metrics.page(request)
         return Response(404, [_TEXT], b"this is a registry: see /v2/\n")
 
     async def _health(self) -> Response:

@@ -1,0 +1,150 @@
+"""The management API as one handler: everything below `/api/v1`.
+
+A request is routed, allowed, read, carried out and answered, in this order: who may not
+do a thing learns nothing of whether it exists, nor of what would be wrong with the request.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from argosy.access.decision import Allow, Deny
+from argosy.access.permission import Action, Permission, Resource
+from argosy.access.principal import ANONYMOUS, Principal
+from argosy.errors import ArgosyError
+from argosy.server.guard import Guard
+from argosy.server.http.messages import ClientGone, Request, Response
+from argosy.server.manage import idempotency, problems, reading, writing
+from argosy.server.manage.operation import IDENTIFIED, NOTHING, PUBLIC, Call, Came, Operation, Reply
+from argosy.server.manage.origin import check_origin
+from argosy.server.manage.problems import Refusal
+from argosy.server.manage.router import PREFIX, Route, Router, Unrouted
+from argosy.server.manage.services import Services
+
+log = logging.getLogger("argosy.server.manage")
+
+_SYSTEM: Final = Permission(Resource.SYSTEM, Action.READ)
+_CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="argosy", charset="UTF-8"')
+
+
+class Manage:
+    """Answers for a table of operations, each request allowed by the guard."""
+
+    def __init__(self, operations: Sequence[Operation], guard: Guard, services: Services) -> None:
+        self.operations: Final = tuple(operations)
+        self._services = services
+        self._router = Router(operations)
+        self._guard = guard
+        self._queries = {one.id: reading.QueryReader(one.query) for one in operations}
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request below the prefix."""
+        request.route = "api"
+        try:
+            return await self._answer(request)
+        except ClientGone:
+            raise
+        except ArgosyError as e:
+            return problems.answer(e, request)
+        except Exception as e:
+            log.exception("%s %s failed; request %s", request.method, request.path, request.id)
+            failure = ArgosyError("internal error", why="the log of the server has it")
+            failure.__cause__ = e
+            return problems.answer(failure, request)
+
+    async def _answer(self, request: Request) -> Response:
+        found = self._routed(request)
+        if isinstance(found, Unrouted):
+            return _unrouted(request, found)
+        operation = found.operation
+        request.route = operation.id
+        if not operation.safe:
+            check_origin(request)
+        principal = await self._admitted(request, found)
+        writing.check_accept(request, operation)
+        names = reading.path_names(found.names)
+        query = self._queries[operation.id].read(request)
+        came = Came(request=request, principal=principal, services=self._services)
+        if operation.safe:
+            reply = await operation.handler(Call(came, names, query, NOTHING))
+            return await writing.rendered(operation, reply, request)
+        body, raw = await reading.body(request, operation)
+        call = Call(came, names, query, body)
+        if operation.guarded:
+            call.expected.demand()
+        return await self._changed(operation, call, raw)
+
+    def _routed(self, request: Request) -> Route | Unrouted:
+        target = request.target.partition("?")[0]
+        if target[:1] != "/":  # absolute form
+            target = urlsplit(target).path
+        try:
+            return self._router.find(request.method, target.removeprefix(PREFIX))
+        except UnicodeDecodeError as e:
+            raise Refusal(400, "invalid", "the path is not UTF-8") from e
+
+    async def _changed(self, operation: Operation, call: Call[Any, Any], raw: bytes) -> Response:
+        key = idempotency.key_of(call.request) if operation.method == "POST" else None
+        if key is None:
+            return await writing.rendered(operation, await operation.handler(call), call.request)
+        turn = idempotency.Turn(self._services.database, call.principal, key)
+        if (before := await turn.begin(call.request, raw)) is not None:
+            return before
+        try:
+            reply: Reply = await operation.handler(call)
+            response = await writing.rendered(operation, reply, call.request)
+        except BaseException:
+            await turn.give_up()
+            raise
+        await turn.keep(response)
+        return response
+
+    async def _admitted(self, request: Request, route: Route) -> Principal:
+        """Whose request it is; Refusal 401 or 403, in the words that /v2 has for it."""
+        operation = route.operation
+        if operation.need == PUBLIC:
+            return ANONYMOUS
+        need = operation.permission(route.names) or _SYSTEM
+        decision = self._guard.at_once(request, need)
+        if decision is None:
+            decision = await self._guard.decide(request, need)
+        if isinstance(decision, Allow):
+            return decision.principal
+        if operation.need == IDENTIFIED and decision.known and not decision.invalid:
+            return decision.principal
+        raise _denied(decision)
+
+
+def _denied(decision: Deny) -> Refusal:
+    if decision.known and not decision.invalid:
+        return Refusal(403, "denied", decision.reason)
+    return Refusal(
+        401,
+        "unauthorized",
+        decision.reason,
+        remedy="send a user's name with a password or personal access token, or a robot's with"
+        " its secret, as Basic authentication",
+        headers=[_CHALLENGE],
+    )
+
+
+def _unrouted(request: Request, found: Unrouted) -> Response:
+    if not found.methods:
+        raise Refusal(
+            404,
+            "no-such-path",
+            "the API has nothing at this path",
+            remedy=f"GET {PREFIX}/openapi.json lists what there is; in a repository's name write"
+            " / as %2F",
+        )
+    allow = writing.allowed(found.methods)
+    if request.method == "OPTIONS":
+        return Response(204, [allow])
+    raise Refusal(
+        405,
+        "method-not-allowed",
+        f"{request.method} is not for this path",
+        remedy=f"it takes {', '.join(found.methods)}",
+        headers=[allow],
+    )

@@ -1,0 +1,22 @@
+"""The whole table: every operation of the management API, in the order of the docs."""
+
+from functools import cache
+from typing import Final
+
+import msgspec
+
+from argosy.server.manage.operation import Operation
+from argosy.server.manage.resources import repositories, system
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *system.OPERATIONS,
+    *repositories.OPERATIONS,
+)
+
+
+@cache
+def described() -> msgspec.Raw:
+    """The OpenAPI document of the table, as JSON; made when somebody first asks for it."""
+    from argosy.server.manage.openapi import document  # noqa: PLC0415 - few ask
+
+    return msgspec.Raw(msgspec.json.encode(document(OPERATIONS)))
