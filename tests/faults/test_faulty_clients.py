@@ -205,7 +205,9 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(
         assert not left_over(tmp_path)
     assert repo("HEAD", f"blobs/{name}").status == 404
     assert repo.push_blob(BODY) == name  # there is room again: all is well
-    assert "argosy_storage_errors_total 1.0" in repo("GET", "/metrics").body.decode()
+    assert (
+        'argosy_storage_errors_total{kind="no-space"} 1.0' in repo("GET", "/metrics").body.decode()
+    )
 
 
 def test_a_disk_that_is_full_at_the_commit_keeps_nothing(

@@ -75,7 +75,7 @@ def test_of_many_who_finish_one_upload_one_does(repo: Client, *, with_body: bool
     assert sorted(a.status for a in answers) == [201, 404, 404, 404, 404]
     assert {a.code for a in answers if a.status == 404} == {"BLOB_UPLOAD_UNKNOWN"}
     assert repo("GET", f"blobs/{digest(BODY)}").body == BODY
-    assert b"argosy_storage_errors_total 0.0" in repo("GET", "/metrics").body
+    assert b'argosy_storage_errors_total{kind="storage"} 0.0' in repo("GET", "/metrics").body
 
 
 def test_who_waited_for_a_cancelled_upload_is_told(repo: Client) -> None:

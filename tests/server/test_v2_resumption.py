@@ -72,7 +72,7 @@ def test_health_and_metrics_tell_what_happened(tmp_path: Path) -> None:
         assert value(text, "argosy_http_sent_bytes_total", **labels, status="200") > 100
         assert value(text, "argosy_uploads") == 1
         assert value(text, "argosy_received_bytes_total") == len(b'{"seed":"x"}') + len(b"layer x")
-        assert value(text, "argosy_storage_errors_total") == 0
+        assert value(text, "argosy_storage_errors_total", kind="storage") == 0
         assert "BREW" not in text
 
 

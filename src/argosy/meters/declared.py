@@ -10,7 +10,7 @@ from typing import Final
 from argosy.meters.kinds import Counter, Gauge, Histogram, Metric
 
 _COUNTS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-_TRANSFERS: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+_TRANSFERS: Final = (0.005, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)  # of those of HTTP_SECONDS
 
 # Requests.
 HTTP_REQUESTS: Final = Counter("argosy_http_requests_total", "Answers", "route", "method", "status")

@@ -18,8 +18,8 @@ from typing import Final
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, StorageError
-from argosy.server.guard import OpenGuard
 from argosy.meters import declared as meters
+from argosy.server.guard import OpenGuard
 from argosy.server.http.messages import Request, Response
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services

@@ -15,12 +15,13 @@ _SMALL = 64 * 1024
 class IncomingBody:
     """RequestBody over a wire; what nobody takes, the session skips or cuts off."""
 
-    __slots__ = ("_begun", "_expects", "_wire", "framing", "length")
+    __slots__ = ("_begun", "_expects", "_wire", "framing", "length", "received")
 
     def __init__(self, wire: Wire, fields: Fields) -> None:
         self._wire = wire
         self._expects = fields.expects
         self._begun = False
+        self.received = 0
         self.length: int | None = None if fields.chunked else fields.length
         self.framing: Framing = ChunkedFraming() if fields.chunked else LengthFraming(fields.length)
         if fields.chunked or fields.length > len(wire.pending):
@@ -43,6 +44,7 @@ class IncomingBody:
             whole += await self._next(view)
             if len(whole) > limit:
                 raise BodyTooLarge(limit)
+        self.received = len(whole)
         return bytes(whole)
 
     async def skip(self) -> None:
@@ -56,9 +58,9 @@ class IncomingBody:
         self._begin()
         buffer = self._wire.server.buffers.take()
         try:
-            if self._wire.secure:
-                return await self._through_loop(sink, buffer)
-            return await self._past_loop(sink, buffer)
+            take = self._through_loop if self._wire.secure else self._past_loop
+            self.received = await take(sink, buffer)
+            return self.received
         finally:
             self._wire.server.buffers.give(buffer)
 

@@ -7,6 +7,7 @@ sink), out through `FileBody` (sendfile).
 
 import itertools
 import os
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote
@@ -80,9 +81,11 @@ class RequestBody(Protocol):
 
     `length` is its Content-Length, or None when it comes chunked. Nothing is
     read from the network (and no `100 Continue` sent) before it is asked for.
+    `received` is how many bytes were taken, once that has ended well.
     """
 
     length: int | None
+    received: int
 
     async def read(self, limit: int) -> bytes:
         """The whole body; BodyTooLarge above `limit` bytes, ClientGone when it breaks off."""
@@ -99,10 +102,11 @@ class RequestBody(Protocol):
 class MemoryBody:
     """A body that is already here: for tests, and for requests without one."""
 
-    __slots__ = ("_data", "length")
+    __slots__ = ("_data", "length", "received")
 
     def __init__(self, data: bytes = b"", *, chunked: bool = False) -> None:
         self._data = data
+        self.received = 0
         self.length: int | None = None if chunked else len(data)
 
     async def read(self, limit: int) -> bytes:
@@ -125,13 +129,15 @@ class MemoryBody:
 NO_BODY: Final = MemoryBody()
 _ids = itertools.count(1)
 _id_prefix = os.urandom(4).hex()
+_GIVEN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,63}")
 
 
 class Request:
     """One request, as it came: nothing but its head has been read yet.
 
     `target` is raw; `path` is percent-decoded once and has no query. `route`
-    is the handler's: a short name of what was asked for, for logs and metrics;
+    and `repository` are the handler's: a short name of what was asked for, and of whom,
+    for logs and metrics; `trace` is the tracer's: the trace it is part of (32 hex digits);
     `principal` is the guard's: whose request it turned out to be.
     """
 
@@ -145,9 +151,12 @@ class Request:
         "path",
         "peer",
         "principal",
+        "repository",
         "route",
         "scheme",
+        "span",
         "target",
+        "trace",
     )
 
     def __init__(
@@ -173,6 +182,9 @@ class Request:
         self.scheme = scheme
         self.certificate = certificate
         self.route = ""
+        self.repository = ""
+        self.trace = ""
+        self.span: Any = None
         self.principal: Any = None
         self._query: dict[str, list[str]] | None = None
         self._id = ""
@@ -187,9 +199,11 @@ class Request:
 
     @property
     def id(self) -> str:
-        """A name for this request that no other one has: for the log and for error answers."""
+        """A name for this request, for logs and answers: the client's X-Request-Id, if it is harmless."""
         if not self._id:
-            self._id = f"{_id_prefix}-{next(_ids):x}"
+            given = self.headers.get("x-request-id")
+            usable = given is not None and _GIVEN_ID.fullmatch(given)
+            self._id = given if given and usable else f"{_id_prefix}-{next(_ids):x}"
         return self._id
 
     def __repr__(self) -> str:

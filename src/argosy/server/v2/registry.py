@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
-from argosy.errors import ArgosyError, StorageError
+from argosy.errors import ArgosyError, NoSpace, StorageError
+from argosy.meters.kinds import Labels
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2 import pages
 from argosy.server.v2.blobs import Blobs
@@ -43,7 +44,11 @@ class Registry:
         self._manifests = manifests = Manifests(catalog, store, gates)
         blobs, uploads = Blobs(catalog, store), Uploads(catalog, store)
         self.uploads = uploads
-        self.storage_errors = 0
+        # By the error's code; the usual ones are there from the start.
+        self.storage_errors: dict[Labels, float] = {
+            (StorageError.code,): 0,
+            (NoSpace.code,): 0,
+        }
 
         async def base(_name: str, _ref: str, _request: Request) -> Response:
             return _BASE
@@ -91,7 +96,7 @@ class Registry:
             return await self._endpoint(where, request)(where.name, where.ref, request)
         except ArgosyError as e:
             if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
-                self.storage_errors += 1
+                self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1
                 log.error("%s %s: %s: %s", request.method, request.target, e.summary, e.why)  # noqa: TRY400
             return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
 
