@@ -24,7 +24,8 @@
     │   ├── NetworkTimeout         6  nothing came in time
     │   └── TLSError               6  no trusted connection
     ├── StorageError               1  a local file or directory could not be used
-    │   └── NoSpace                1  the disk is full
+    │   ├── NoSpace                1  the disk is full
+    │   └── StorageUnavailable     1  a database or an object store is away, maybe not for long
     ├── BuildError                 1  a build could not go on
     │   ├── StepFailed             1  a step's command failed; carries its last output
     │   └── RuntimeUnavailable     1  no OCI runtime or emulator works here
@@ -288,6 +289,12 @@ class NoSpace(StorageError):
     """The disk is full; what was half written has been removed."""
 
     code = "no-space"
+
+
+class StorageUnavailable(StorageError):
+    """A database or an object store cannot be reached or does not keep up; try again later."""
+
+    code = "storage-unavailable"
 
 
 class BuildError(ArgosyError):

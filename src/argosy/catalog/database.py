@@ -1,179 +1,74 @@
-"""The database under the catalog: many readers, one writer, commits shared by who waits.
+"""The database under the catalog: SQLite in a file, or PostgreSQL for many nodes, behind one door.
 
-A write is durable when `write` returns. Writes that wait at the same time are
-committed together (one fsync for all), each in a savepoint of its own, so that
-one that fails takes no other with it.
+A write is durable when `write` returns. What reads or writes is handed in as a function
+of a plain SQLAlchemy connection. It may be run again after its transaction was rolled back,
+so it does nothing but SQL.
 """
 
-import asyncio
-import os
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection
 
+from argosy.catalog.databases.address import is_address, parse
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.catalog.databases.sqlite import SQLiteDatabase
 from argosy.catalog.dialects import sqlite_engine
-from argosy.catalog.schema import REVISION
+from argosy.catalog.migrations.deciding import bring_up, bring_up_postgres
 from argosy.concurrency import in_thread
-from argosy.errors import NoSpace, StorageError
 
 T = TypeVar("T")
 
-_BATCH: Final = 128
-_READERS: Final = 4
+_DEFAULT: Final = DatabaseOptions()
 
 
-@dataclass(slots=True)
-class _Job:
-    """One write that somebody waits for."""
-
-    function: Callable[[Connection], Any]
-    done: "asyncio.Future[Any]"
-    result: Any = None
-    error: BaseException | None = field(default=None)
-
-    def deliver(self) -> None:
-        if self.done.cancelled():
-            return
-        if self.error is None:
-            self.done.set_result(self.result)
-        else:
-            self.done.set_exception(self.error)
-
-
-class Database:
-    """One open database; made by `open_database`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(_READERS, "catalog-read")
-        self._writer = threading.Thread(target=self._serve, name="catalog-write")
-        self._writer.start()
+class Database(Protocol):
+    """Reads and writes, each a function of a connection."""
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """What `function` finds, on a snapshot of the database."""
-        return await self._loop.run_in_executor(self._readers, self._read, function)
+        ...
+
+    async def glance(self, function: Callable[[Connection], T]) -> T:
+        """What the one statement of `function` finds: cheaper than `read` where it matters."""
+        ...
 
     async def write(self, function: Callable[[Connection], T]) -> T:
-        """Do `function` alone and wholly; on disk when this returns. What it raises undoes it."""
-        job = _Job(function, self._loop.create_future())
-        self._jobs.put(job)
-        result: T = await job.done
-        return result
-
-    def close(self) -> None:
-        """Finish what was asked for and let go of the files."""
-        self._jobs.put(None)
-        self._writer.join()
-        self._readers.shutdown()
-        self._engine.dispose()
-
-    def _read(self, function: Callable[[Connection], T]) -> T:
-        try:
-            with self._engine.connect() as conn:
-                return function(conn)
-        except DBAPIError as e:
-            raise _translated(e) from e
-
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
-            while len(batch) < _BATCH and not self._jobs.empty():
-                following = self._jobs.get()
-                if following is None:
-                    self._jobs.put(None)
-                    break
-                batch.append(following)
-            self._commit(batch)
-            self._loop.call_soon_threadsafe(_deliver, batch)
-
-    def _commit(self, batch: list[_Job]) -> None:
-        try:
-            with self._engine.begin() as conn:
-                if len(batch) == 1:  # the usual case: what undoes it may undo the transaction
-                    job = batch[0]
-                    job.result = job.function(conn)
-                    return
-                for job in batch:
-                    _run(conn, job)
-        except Exception as e:  # noqa: BLE001 - every waiter must hear of it, whatever it is
-            # Nothing of this batch is on disk: who had no error of its own fails with the commit.
-            for job in batch:
-                job.error = job.error or (_translated(e) if isinstance(e, DBAPIError) else e)
-
-
-def _run(conn: Connection, job: _Job) -> None:
-    try:
-        with conn.begin_nested():
-            job.result = job.function(conn)
-    except OperationalError:
-        raise  # the disk or the file: SQLite may have rolled back everything
-    except DBAPIError as e:
-        job.error = _translated(e)
-    except Exception as e:  # noqa: BLE001 - it is raised again where it is waited for
-        job.error = e
-
-
-def _deliver(batch: list[_Job]) -> None:
-    for job in batch:
-        job.deliver()
-
-
-def _translated(error: DBAPIError) -> StorageError:
-    why = str(error.orig)
-    if "full" in why:
-        return NoSpace("the catalog cannot be written", why=why, remedy="free some disk space")
-    return StorageError(
-        "the catalog's database failed", why=why, remedy="look at the disk and the server's log"
-    )
+        """Do `function` wholly; on disk when this returns. What it raises undoes it."""
+        ...
 
 
 @asynccontextmanager
-async def open_database(path: str) -> AsyncIterator[Database]:
-    """The SQLite database at `path`, made or brought up to date if need be."""
-    database = Database(await in_thread(_engine, path))
+async def open_database(where: str, options: DatabaseOptions = _DEFAULT) -> AsyncIterator[Database]:
+    """The database at a path (SQLite) or an address (`postgresql://`), made or brought up to date."""
+    opened = _postgres(where, options) if is_address(where) else _sqlite(where)
+    async with opened as database:
+        yield database
+
+
+@asynccontextmanager
+async def _sqlite(path: str) -> AsyncIterator[Database]:
+    engine = await in_thread(sqlite_engine, path)
+    try:
+        await in_thread(bring_up, engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    database = SQLiteDatabase(engine)
     try:
         yield database
     finally:
         await in_thread(database.close)
 
 
-def _engine(path: str) -> Engine:
-    engine = sqlite_engine(path)
+@asynccontextmanager
+async def _postgres(where: str, options: DatabaseOptions) -> AsyncIterator[Database]:
+    from argosy.catalog.databases.postgres import PostgresDatabase  # noqa: PLC0415 - 100 ms
+
+    database = PostgresDatabase(parse(where, options.password), options)
     try:
-        _migrate(engine, path)
-    except (DBAPIError, OSError) as e:
-        engine.dispose()
-        raise StorageError(
-            f"the catalog {path} cannot be opened",
-            why=str(getattr(e, "orig", e)),
-            remedy="look at the disk and its rights",
-        ) from e
-    return engine
-
-
-def _migrate(engine: Engine, path: str) -> None:
-    # Importing Alembic takes longer than all the rest of a start: only when there is work for it.
-    if _revision(engine, path) == REVISION:
-        return
-    from argosy.catalog.migrations.run import upgrade  # noqa: PLC0415
-
-    upgrade(engine)
-
-
-def _revision(engine: Engine, path: str) -> str | None:
-    if not os.path.exists(path):
-        return None
-    with engine.connect() as conn:
-        try:
-            return conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        except OperationalError:
-            return None  # no such table: a database that was never finished
+        await bring_up_postgres(database)
+        yield database
+    finally:
+        await database.close()

@@ -1,12 +1,28 @@
 """What differs between databases, all of it: connection settings and conflict clauses."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event
 
+from argosy.catalog.databases.address import Address
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_CONNECT_TIMEOUT: Final = 5.0
+_GRACE: Final = 5.0  # for the server to keep its own time limits
+_KEEPALIVE: Final = (
+    (socket.TCP_USER_TIMEOUT, 10_000),  # milliseconds
+    (socket.TCP_KEEPIDLE, 5),
+    (socket.TCP_KEEPINTVL, 2),
+    (socket.TCP_KEEPCNT, 3),
+)
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # in WAL mode, FULL is what makes a commit survive a power cut
@@ -29,24 +45,90 @@ def sqlite_engine(path: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        writes = connection.get_execution_options().get("writes")
+        # A reader that turned writer would fail where another process wrote in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
+def postgres_engine(address: Address, options: DatabaseOptions) -> "AsyncEngine":
+    """An engine for PostgreSQL over asyncpg; it connects when it is first asked something."""
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - 100 ms
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: connect(address, options),
+        pool_size=options.pool,
+        max_overflow=0,
+        pool_timeout=options.patience,
+        # No ping before each use: what fails because its connection died is done again.
+        pool_pre_ping=False,
+        hide_parameters=True,
+    )
+
+
+async def connect(address: Address, options: DatabaseOptions) -> Any:
+    """A connection of asyncpg that notices when the other end is gone."""
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - 60 ms
+
+    timeout = options.statement_timeout
+    try:
+        made = await asyncpg.connect(
+            address.url,
+            password=address.password,
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=timeout + _GRACE,
+            server_settings={
+                "application_name": "argosy",
+                "statement_timeout": str(round(timeout * 1000)),
+                "idle_in_transaction_session_timeout": str(round((timeout + _GRACE) * 1000)),
+            },
+        )
+    except (asyncpg.ClientConfigurationError, ValueError) as e:
+        raise ConfigError(
+            "the address of the database cannot be used",
+            why=str(e),
+            remedy="see the parameters of libpq's URLs: sslmode, sslrootcert, target_session_attrs",
+        ) from e
+    _watch(made)
+    return made
+
+
+def _watch(connection: Any) -> None:
+    """Give up a peer that acknowledges nothing: a cable, a firewall, a machine that is off."""
+    transport = getattr(connection, "_transport", None)  # asyncpg has no other way to its socket
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
+
+
 def upsert(
-    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], update: Sequence[str] = ()
+    conn: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    update: Sequence[str] = (),
+    *,
+    key: tuple[str, ...] = (),
 ) -> None:
-    """Insert rows; where the key is there already, set the columns of `update`, or leave it."""
+    """Insert rows; where the key is there already, set the columns of `update`, or leave it.
+
+    `key` names the columns of a unique constraint; without it, it is the primary key.
+    """
     if rows:
-        conn.execute(_upsert(conn.dialect.name, table, tuple(update)), rows)
+        conn.execute(_upsert(conn.dialect.name, table, tuple(update), key), rows)
 
 
 @cache  # building it takes longer than running it; there are as many as there are callers
-def _upsert(dialect: str, table: Table, update: tuple[str, ...]) -> Executable:
+def _upsert(
+    dialect: str, table: Table, update: tuple[str, ...], key: tuple[str, ...]
+) -> Executable:
     # Both dialects spell it alike; only the one in use is imported (postgresql takes 100 ms).
     statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
-    keys = list(table.primary_key)
+    keys = [table.c[name] for name in key] or list(table.primary_key)
     if not update:
         return cast("Executable", statement.on_conflict_do_nothing(index_elements=keys))
     excluded = {name: statement.excluded[name] for name in update}

@@ -27,8 +27,10 @@ def make_repository(conn: Connection, name: str) -> int:
     if (found := repository(conn, name)) is not None:
         return found
     row = {"name": name, "created_at": t.now(), "project_id": make_project(conn, project_of(name))}
-    made = conn.execute(insert(t.repositories).values(row))
-    return int(made.inserted_primary_key[0])  # type: ignore[index]  # None only for bulk inserts
+    upsert(conn, t.repositories, [row], key=("name",))  # somebody else may make it now
+    return int(
+        conn.execute(select(t.repositories.c.id).where(t.repositories.c.name == name)).scalar_one()
+    )
 
 
 def project_of(repository: str) -> str:
@@ -41,8 +43,8 @@ def make_project(conn: Connection, name: str) -> int:
     found = conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar()
     if found is not None:
         return int(found)
-    made = conn.execute(insert(t.projects).values(name=name, created_at=t.now()))
-    return int(made.inserted_primary_key[0])  # type: ignore[index]  # None only for bulk inserts
+    upsert(conn, t.projects, [{"name": name, "created_at": t.now()}], key=("name",))
+    return int(conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar_one())
 
 
 def link_blob(conn: Connection, repository_id: int, digest: Digest, size: int) -> None:

@@ -17,5 +17,10 @@ def config(connection: Connection | None = None) -> Config:
 
 def upgrade(engine: Engine) -> None:
     """Run what is missing. All or nothing: a process killed midway leaves the old schema."""
-    with engine.begin() as connection:
-        command.upgrade(config(connection), "head")
+    with engine.execution_options(writes=True).begin() as connection:
+        upgrade_on(connection)
+
+
+def upgrade_on(connection: Connection) -> None:
+    """Run what is missing in the transaction that is open."""
+    command.upgrade(config(connection), "head")

@@ -11,6 +11,7 @@ from argosy.catalog.schema.accounting import (
     project_blobs,
     quota_deltas,
     quota_usage,
+    schema_compatibility,
 )
 from argosy.catalog.schema.columns import metadata, now
 from argosy.catalog.schema.people import (
@@ -66,6 +67,7 @@ __all__ = [
     "repositories",
     "repository_blobs",
     "robots",
+    "schema_compatibility",
     "sessions",
     "signing_keys",
     "tag_history",

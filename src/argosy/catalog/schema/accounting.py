@@ -106,3 +106,9 @@ idempotency: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Index("ix_idempotency_created_at", "created_at"),
 )
+
+schema_compatibility: Final = Table(
+    "schema_compatibility",  # one row, set by migrations: see migrations/README.md
+    metadata,
+    Column("oldest", String(32), primary_key=True),  # the oldest program that can use the schema
+)

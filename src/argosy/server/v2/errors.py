@@ -18,6 +18,7 @@ from argosy.errors import (
     NotFound,
     RegistryError,
     SizeMismatch,
+    StorageUnavailable,
 )
 from argosy.server.http.heads import BadRequest
 from argosy.server.http.messages import BodyTooLarge, ClientGone, Response
@@ -38,6 +39,7 @@ _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (BodyTooLarge, 413, "SIZE_INVALID"),
     (UploadBusy, 429, "TOOMANYREQUESTS"),
     (NoSpace, 507, "NO_SPACE"),
+    (StorageUnavailable, 503, "UNAVAILABLE"),
     (ClientGone, 400, "BLOB_UPLOAD_INVALID"),
     (BadRequest, 400, "BLOB_UPLOAD_INVALID"),  # a body in chunks whose framing is broken
 )
@@ -66,7 +68,7 @@ def answer(error: ArgosyError, unknown: str) -> Response:
     headers = [VERSION, JSON]
     if isinstance(error, Problem):
         headers += error.headers
-    if status == 429:
+    if status in (429, 503):
         headers.append(("Retry-After", "1"))
     return Response(status, headers, _body(error, code))
 

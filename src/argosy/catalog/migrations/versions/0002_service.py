@@ -38,6 +38,7 @@ _TABLES = (
     "cursors",
     "leases",
     "idempotency",
+    "schema_compatibility",
 )
 
 
@@ -53,6 +54,7 @@ def upgrade() -> None:
     _leases()
     _columns()
     _fill()
+    _compatibility()
 
 
 def downgrade() -> None:
@@ -427,6 +429,15 @@ def _fill() -> None:
     )
     for statement in _USAGE:
         conn.execute(sa.text(statement))
+
+
+def _compatibility() -> None:
+    table = op.create_table(
+        "schema_compatibility",
+        sa.Column("oldest", sa.String(32), nullable=False),
+        sa.PrimaryKeyConstraint("oldest", name="pk_schema_compatibility"),
+    )
+    op.bulk_insert(table, [{"oldest": "0002"}])
 
 
 _USAGE = (

@@ -1,0 +1,170 @@
+"""A catalog in PostgreSQL, for as many nodes as there are.
+
+The functions that are handed in are written for SQLAlchemy's plain connection; they run
+here on the event loop, in a greenlet that gives way while asyncpg waits. READ COMMITTED,
+with the locks of `locks.py` where more is needed.
+
+A database that is away is waited for, within bounds. A function whose transaction was
+rolled back by a deadlock, a race or a lost connection runs again. When the connection is
+lost during COMMIT, PostgreSQL is asked what became of the transaction (pg_xact_status):
+so it is known, not guessed, and nothing is done twice.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from argosy.catalog.databases import announcing
+from argosy.catalog.databases.address import Address
+from argosy.catalog.databases.announcing import Key
+from argosy.catalog.databases.failures import Meaning, meaning, translated, unknown_outcome
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.catalog.dialects import postgres_engine
+
+T = TypeVar("T")
+
+_RACES: Final = 8  # times a transaction is run that others got in the way of
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 1.0
+_XID: Final = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_FATE: Final = text("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
+
+
+class PostgresDatabase:
+    """One open database; made by `open_database`."""
+
+    def __init__(self, address: Address, options: DatabaseOptions) -> None:
+        self._address = address
+        self._engine = engine = postgres_engine(address, options)
+        self._snapshots = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._options = options
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        """What `function` finds, on a snapshot of the database."""
+
+        async def look() -> T:
+            async with self._connection(self._snapshots) as conn:
+                return await conn.run_sync(function)
+
+        return await self._persist(look)
+
+    async def glance(self, function: Callable[[Connection], T]) -> T:
+        """What the one statement of `function` finds: a `read` without a transaction around it."""
+
+        async def look() -> T:
+            async with self._connection(self._single) as conn:
+                return await conn.run_sync(function)
+
+        return await self._persist(look)
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        """Do `function` wholly; on disk when this returns. What it raises undoes it.
+
+        StorageUnavailable when the database stays away, or when what became of it
+        cannot be found out.
+        """
+        return await self._persist(lambda: self._transaction(function))
+
+    async def _transaction(self, function: Callable[[Connection], T]) -> T:
+        async with self._connection(self._engine) as conn:
+            result, xid = await conn.run_sync(_run, function)
+            try:
+                await conn.commit()
+            except Exception as e:
+                if xid is None or meaning(e) is not Meaning.LOST:
+                    raise  # nothing was written, or it was refused
+                failed = e
+            else:
+                return result
+        if await self._was_committed(xid, failed):
+            return result
+        raise failed
+
+    async def _was_committed(self, xid: str, failed: Exception) -> bool:
+        """What became of a transaction whose connection was lost at its end."""
+        until = _now() + self._options.patience
+        for pause in _pauses():
+            try:
+                async with self._connection(self._single) as conn:
+                    fate = (await conn.execute(_FATE, {"xid": xid})).scalar()
+            except Exception as e:
+                if meaning(e) is not Meaning.LOST or _now() + pause > until:
+                    raise unknown_outcome(failed) from e
+            else:
+                if fate in ("committed", "aborted"):
+                    return bool(fate == "committed")
+                if fate is None or _now() + pause > until:  # none: another server, after a failover
+                    raise unknown_outcome(failed) from failed
+            await asyncio.sleep(pause)
+        raise AssertionError  # the pauses never end
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        until = _now() + self._options.patience
+        races = 0
+        for pause in _pauses():
+            try:
+                return await attempt()
+            except Exception as e:
+                found = meaning(e)
+                races += found is Meaning.RACE
+                late = _now() + pause > until if found is Meaning.LOST else races >= _RACES
+                if found is Meaning.FINAL or late:
+                    known = translated(e)
+                    if known is e:
+                        raise
+                    raise known from e
+            await asyncio.sleep(pause)
+        raise AssertionError  # the pauses never end
+
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        async with engine.connect() as conn:
+            try:
+                yield conn
+            except TimeoutError:
+                await conn.invalidate()  # an answer that did not come may come to somebody else
+                raise
+
+    @asynccontextmanager
+    async def patient(self, statement_timeout: float) -> AsyncIterator["PostgresDatabase"]:
+        """The same database, over a connection that lets a statement take longer."""
+        options = replace(self._options, statement_timeout=statement_timeout, pool=1)
+        other = PostgresDatabase(self._address, options)
+        try:
+            yield other
+        finally:
+            await other.close()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._engine.dispose()
+
+
+def _run(conn: Connection, function: Callable[[Connection], T]) -> tuple[T, str | None]:
+    keys: list[Key] = announcing.begin(conn)
+    result = function(conn)
+    # The last statement also fails if an error was swallowed: COMMIT would say nothing of it.
+    xid = conn.execute(_XID).scalar()
+    assert keys is not None
+    return result, xid
+
+
+def _pauses() -> Any:
+    """Longer and longer, each a random part of the longest it may be, without end."""
+    longest = _FIRST_PAUSE
+    while True:
+        yield random.uniform(longest / 4, longest)  # noqa: S311 - to come apart, not to be secret
+        longest = min(2 * longest, _LONGEST_PAUSE)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,136 @@
+"""A catalog in a SQLite file: many readers, one writer, commits shared by who waits.
+
+A write is durable when `write` returns. Writes that wait at the same time are
+committed together (one fsync for all), each in a savepoint of its own, so that
+one that fails takes no other with it.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from argosy.errors import NoSpace, StorageError
+
+T = TypeVar("T")
+
+_BATCH: Final = 128
+_READERS: Final = 4
+
+
+@dataclass(slots=True)
+class _Job:
+    """One write that somebody waits for."""
+
+    function: Callable[[Connection], Any]
+    done: "asyncio.Future[Any]"
+    result: Any = None
+    error: BaseException | None = field(default=None)
+
+    def deliver(self) -> None:
+        if self.done.cancelled():
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
+
+
+class SQLiteDatabase:
+    """One open database; made by `open_database`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(writes=True)
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, "catalog-read")
+        self._writer = threading.Thread(target=self._serve, name="catalog-write")
+        self._writer.start()
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        """What `function` finds, on a snapshot of the database."""
+        return await self._loop.run_in_executor(self._readers, self._read, function)
+
+    async def glance(self, function: Callable[[Connection], T]) -> T:
+        """As `read`: beginning a transaction costs nothing here."""
+        return await self.read(function)
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        """Do `function` alone and wholly; on disk when this returns. What it raises undoes it."""
+        job = _Job(function, self._loop.create_future())
+        self._jobs.put(job)
+        result: T = await job.done
+        return result
+
+    def close(self) -> None:
+        """Finish what was asked for and let go of the files."""
+        self._jobs.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    def _read(self, function: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.connect() as conn:
+                return function(conn)
+        except DBAPIError as e:
+            raise _translated(e) from e
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            while len(batch) < _BATCH and not self._jobs.empty():
+                following = self._jobs.get()
+                if following is None:
+                    self._jobs.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+            self._loop.call_soon_threadsafe(_deliver, batch)
+
+    def _commit(self, batch: list[_Job]) -> None:
+        try:
+            with self._writing.begin() as conn:
+                if len(batch) == 1:  # the usual case: what undoes it may undo the transaction
+                    job = batch[0]
+                    job.result = job.function(conn)
+                    return
+                for job in batch:
+                    _run(conn, job)
+        except Exception as e:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+            # Nothing of this batch is on disk: who had no error of its own fails with the commit.
+            for job in batch:
+                job.error = job.error or (_translated(e) if isinstance(e, DBAPIError) else e)
+
+
+def _run(conn: Connection, job: _Job) -> None:
+    try:
+        with conn.begin_nested():
+            job.result = job.function(conn)
+    except OperationalError:
+        raise  # the disk or the file: SQLite may have rolled back everything
+    except DBAPIError as e:
+        job.error = _translated(e)
+    except Exception as e:  # noqa: BLE001 - it is raised again where it is waited for
+        job.error = e
+
+
+def _deliver(batch: list[_Job]) -> None:
+    for job in batch:
+        job.deliver()
+
+
+def _translated(error: DBAPIError) -> StorageError:
+    why = str(error.orig)
+    if "full" in why:
+        return NoSpace("the catalog cannot be written", why=why, remedy="free some disk space")
+    return StorageError(
+        "the catalog's database failed", why=why, remedy="look at the disk and the server's log"
+    )
