@@ -63,6 +63,10 @@ class Client:
         """A registry as a whole."""
         return RemoteRegistry(host, self._to(host))
 
+    async def exchange(self, host: str) -> Exchange:
+        """The way to a registry's host itself, for what else it answers than `/v2/`."""
+        return await self._to(host).home()
+
     def _to(self, registry: str) -> Ways:
         if registry not in self._ways:
             self._ways[registry] = Ways(registry, self.hosts.endpoints, self._exchange)
