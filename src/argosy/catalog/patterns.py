@@ -1,0 +1,107 @@
+"""Patterns of names, as Harbor's rules have them (doublestar).
+
+    *   any characters but /        **   any components, also none (a component of its own)
+    ?   one character but /         {a,b}  either            [a-z] [!a-z]  one of these
+
+`team/**` is `team` and everything below it. Matching takes time in proportion to the
+lengths, whatever the pattern: people of different projects write them for one server.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from argosy.errors import UsageError
+
+_LONGEST: Final = 255
+_MOST: Final = 64  # patterns that braces may stand for
+_ANY: Final = "**"
+
+
+class PatternInvalid(UsageError):
+    """A pattern of names cannot be read."""
+
+    code = "invalid-pattern"
+
+
+def check(pattern: str) -> str:
+    """The pattern itself, if it can be read; PatternInvalid says what is wrong with it."""
+    _compiled(pattern)
+    return pattern
+
+
+@lru_cache(maxsize=65536)
+def matches(pattern: str, name: str) -> bool:
+    """Whether a name fits a pattern; PatternInvalid as `check`."""
+    parts = name.split("/")
+    return any(_fits(alternative, parts) for alternative in _compiled(pattern))
+
+
+_Component = re.Pattern[str] | None  # none: `**`
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> Sequence[Sequence[_Component]]:
+    if not pattern or len(pattern) > _LONGEST or not pattern.isprintable():
+        raise _bad(pattern, f"a pattern has 1 to {_LONGEST} visible characters")
+    found: list[Sequence[_Component]] = []
+    for plain in _expanded(pattern):
+        parts = plain.split("/")
+        if "" in parts:
+            raise _bad(pattern, "there is nothing before, between or after a /")
+        if any(_ANY in part and part != _ANY for part in parts):
+            raise _bad(pattern, "** stands between slashes alone")
+        if len(found) == _MOST:
+            raise _bad(pattern, f"its braces stand for more than {_MOST} patterns")
+        found.append([None if part == _ANY else _component(pattern, part) for part in parts])
+    return found
+
+
+def _component(pattern: str, part: str) -> re.Pattern[str]:
+    # fnmatch's expressions have atomic groups: they do not backtrack.
+    try:
+        return re.compile(fnmatch.translate(part))
+    except re.error as e:
+        raise _bad(pattern, f"{part!r}: {e.msg}") from e
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """The patterns that one with braces stands for; braces do not nest."""
+    head, brace, rest = pattern.partition("{")
+    inner, closing, tail = rest.partition("}")
+    if "}" in head or (brace and not closing) or "{" in inner:
+        raise _bad(pattern, "braces come in pairs, and not in one another")
+    if not brace:
+        yield pattern
+        return
+    tails = list(_expanded(tail)) if tail else [""]
+    for choice in inner.split(","):
+        for following in tails:
+            yield f"{head}{choice}{following}"
+
+
+def _fits(pattern: Sequence[_Component], parts: Sequence[str]) -> bool:
+    """Whether components fit: row by row, which rests of the pattern are left to match."""
+    reached = [False] * (len(parts) + 1)  # reached[i]: the pattern so far fits parts[:i]
+    reached[0] = True
+    for component in pattern:
+        following = [False] * (len(parts) + 1)
+        if component is None:
+            first = reached.index(True) if True in reached else len(following)
+            following[first:] = [True] * (len(following) - first)
+        else:
+            for i, part in enumerate(parts):
+                following[i + 1] = reached[i] and component.match(part) is not None
+        reached = following
+    return reached[-1]
+
+
+def _bad(pattern: str, why: str) -> PatternInvalid:
+    return PatternInvalid(
+        f"{pattern[:300]!r} is not a pattern of names",
+        why=why,
+        remedy="write a name, with * for any characters in a component and ** for any components:"
+        " team/app-*, team/**",
+    )
