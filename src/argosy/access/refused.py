@@ -1,0 +1,11 @@
+"""A login that is not let through: a value with its reason."""
+
+from argosy.values import frozen
+
+
+@frozen
+class Refused:
+    """Why; fit to be shown to who tried, and what they or an administrator can do about it."""
+
+    reason: str
+    remedy: str = ""
