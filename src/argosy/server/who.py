@@ -3,10 +3,13 @@
 from argosy.access.principal import Principal
 from argosy.catalog.actor import ANYBODY, Actor
 from argosy.server.http.messages import Request
+from argosy.server.observing.addresses import host
 
 
 def actor(request: Request) -> Actor:
     """Who acts by this request: as the guard has found, from the address that it came from."""
     who = request.principal
     name, kind = (who.name, who.kind) if isinstance(who, Principal) else ("", ANYBODY.kind)
-    return Actor(name=name, kind=kind, address=request.peer, request=request.id)
+    return Actor(
+        name=name, kind=kind, address=request.address or host(request.peer), request=request.id
+    )

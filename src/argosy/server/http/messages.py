@@ -138,12 +138,14 @@ class Request:
     `target` is raw; `path` is percent-decoded once and has no query. `route`
     and `repository` are the handler's: a short name of what was asked for, and of whom,
     for logs and metrics; `trace` is the tracer's: the trace it is part of (32 hex digits);
+    `address` is whoever's who knows the proxies: the client's, empty if nobody looked;
     `principal` is the guard's: whose request it turned out to be.
     """
 
     __slots__ = (
         "_id",
         "_query",
+        "address",
         "body",
         "certificate",
         "headers",
@@ -179,6 +181,7 @@ class Request:
         self.headers = _NO_HEADERS if headers is None else headers
         self.body = body
         self.peer = peer
+        self.address = ""
         self.scheme = scheme
         self.certificate = certificate
         self.route = ""

@@ -42,6 +42,7 @@ class ServerOptions:
     unix: str | None = None  # a socket's path, instead of host and port
     tls: "SSLContext | None" = None
     log: AccessLog | None = None
+    request_ids: bool = False  # answers carry X-Request-Id
     max_connections: int = 4096
     head_timeout: float = 20.0  # for the whole head of a request
     idle_timeout: float = 90.0  # between two requests; longer than clients keep connections

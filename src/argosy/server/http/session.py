@@ -34,6 +34,7 @@ class Session:
         self._server = wire.server
         self._heads = HeadReader()
         self._scanned = 0
+        self._id_field = b""  # of the request at hand
 
     async def run(self) -> None:
         """Answer requests until one side has had enough; never raises because of the client."""
@@ -123,6 +124,8 @@ class Session:
         if wire.secure:
             request.scheme = "https"
             request.certificate = wire.certificate
+        if self._server.options.request_ids:
+            self._id_field = b"X-Request-Id: %b\r\n" % request.id.encode()
         status, sent = _CLIENT_GONE, 0
         try:
             response = await self._call(request)
@@ -156,7 +159,7 @@ class Session:
     def _head(
         self, response: Response, head: Head | None, *, keep: bool, extra: bytes = b""
     ) -> bytes:
-        rendered = response.rendered or rendering.render(response)
+        rendered = (response.rendered or rendering.render(response)) + self._id_field
         clock = self._server.clock
         if keep and head is not None and head.minor == "1":
             return rendered + extra + clock.date_and_end
