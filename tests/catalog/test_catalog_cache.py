@@ -96,7 +96,7 @@ async def test_the_cost_of_all_that_is_kept_stays_below_the_limit(
 
     for key, size in enumerate(sizes):
         assert await cache.load(key, lambda size=size: read(size)) == size
-        kept = [v for k in range(len(sizes)) if (v := cache._kept.get(k)) is not None]
+        kept = [v.value for k in range(len(sizes)) if (v := cache._kept.get(k)) is not None]
         assert sum(kept) == cache._total <= limit
     for key in range(len(sizes)):
         cache.drop(key)

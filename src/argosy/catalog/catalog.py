@@ -5,7 +5,7 @@ something incomplete, and who holds a manifest holds all below it: what `copy`
 prunes by. A write is on disk, and seen by every later read, when it returns.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,7 +15,10 @@ from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.cache import Cache
-from argosy.catalog.database import Database, open_database
+from argosy.catalog.database import DEFAULT, Database, open_database
+from argosy.catalog.databases.announcing import changed, moved
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.catalog.locks import Space, exclusive, shared
 from argosy.catalog.manifests import Incoming, StoredManifest
 from argosy.catalog.rows import ReferrersQuery
 from argosy.errors import InvalidDigest, ManifestInvalid, NotFound, RegistryError
@@ -26,8 +29,9 @@ from argosy.model.manifest import Index, parse_manifest
 
 _MANIFEST_MEMORY: Final = 128 << 20
 _BLOBS_KNOWN: Final = 200_000
+_TRIES: Final = 4  # a tag is looked up that moves all the time
 
-Key = tuple[str, str]
+Key = tuple[str, ...]
 
 
 class RepositoryUnknown(NotFound):
@@ -41,10 +45,10 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._manifests: Cache[Key, StoredManifest] = Cache(
-            _MANIFEST_MEMORY, lambda kept: len(kept.body) + 1024
+        self._manifests: Cache[Key, StoredManifest] = database.changes.cache(
+            "manifest", _MANIFEST_MEMORY, lambda kept: len(kept.body) + 1024
         )
-        self._blobs: Cache[Key, int] = Cache(_BLOBS_KNOWN)
+        self._blobs: Cache[Key, int] = database.changes.cache("blob", _BLOBS_KNOWN)
 
     @property
     def database(self) -> Database:
@@ -57,9 +61,24 @@ class Catalog:
 
     async def manifest(self, name: str, ref: str) -> StoredManifest | None:
         """The manifest a tag or digest stands for; None if there is none."""
+        if self._db.changes.late and ":" not in ref:
+            return await self._standing(name, ref)
         return await self._manifests.load(
-            (name, ref), lambda: self._db.read(lambda conn: rows.manifest(conn, name, ref))
+            (name, ref), lambda: self._db.glance(lambda conn: rows.manifest(conn, name, ref))
         )
+
+    async def _standing(self, name: str, tag: str) -> StoredManifest | None:
+        """As `manifest`, where other nodes move tags: the database is asked where it stands now."""
+        for _ in range(_TRIES):
+            asked = await self._db.glance(lambda conn: rows.standing(conn, name, tag))
+            if asked is None:
+                return None
+            digest, media_type = asked
+            found = await self.manifest(name, digest)
+            if found is not None and found.media_type == media_type:
+                return found
+            self._manifests.drop((name, digest))  # it was pushed anew, or the tag moved meanwhile
+        return await self._db.glance(lambda conn: rows.manifest(conn, name, tag))
 
     async def blob_size(self, name: str, digest: Digest) -> int | None:
         """The size of a blob that may be read through the repository; None if it may not."""
@@ -67,15 +86,17 @@ class Catalog:
         if (size := self._blobs.get(key)) is not None:
             return size
         return await self._blobs.load(
-            key, lambda: self._db.read(lambda conn: rows.blob_size(conn, name, digest))
+            key, lambda: self._db.glance(lambda conn: rows.blob_size(conn, name, digest))
         )
 
     async def link_blob(self, name: str, digest: Digest, size: int) -> None:
         """Let a blob whose bytes are on disk be read through the repository."""
-        await self._db.write(
-            lambda conn: rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
-        )
-        self._blobs.drop((name, digest))
+
+        def link(conn: Connection) -> None:
+            rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
+            moved(conn, ("blob", name, digest))
+
+        await self._db.write(link)
 
     async def mount(self, name: str, digest: Digest, source: str | None) -> bool:
         """Link a blob that `source` (any repository, if None) has; False if it has not."""
@@ -84,25 +105,25 @@ class Catalog:
             if (size := rows.blob_size(conn, source, digest)) is None:
                 return False
             rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
+            moved(conn, ("blob", name, digest))
             return True
 
-        done = await self._db.write(link)
-        self._blobs.drop((name, digest))
-        return done
+        return await self._db.write(link)
 
     async def unlink_blob(self, name: str, digest: Digest, *, by: Actor = SYSTEM) -> None:
         """Take a blob out of the repository; NotFound, or RegistryError while a manifest needs it."""
 
         def unlink(conn: Connection) -> None:
+            exclusive(conn, Space.REPOSITORY, name)  # nobody pushes a manifest that needs it
             repository = _known(conn, name)
             if rows.blob_size(conn, name, digest) is not None:
                 _nobody_needs(conn, repository, digest)
             if not rows.unlink_blob(conn, repository, digest):
                 raise NotFound(f"no blob {digest} in {name}")
             record(conn, by, _entry("blob.delete", name, digest))
+            changed(conn, ("blob", name, digest))
 
         await self._db.write(unlink)
-        self._blobs.drop((name, digest))
 
     async def put_manifest(
         self,
@@ -120,57 +141,61 @@ class Catalog:
         of another size.
         """
 
-        def put(conn: Connection) -> list[str]:
+        def put(conn: Connection) -> None:
+            _hold(conn, name, tags)
             repository = rows.make_repository(conn, name)
             if allow is not None:
                 allow(rows.tagged(conn, repository, tags[0]))
             _refuse_gaps(name, *rows.missing(conn, repository, new.children))
-            retyped = rows.put_manifest(conn, repository, new)
+            if (retyped := rows.put_manifest(conn, repository, new)) is not None:
+                changed(conn, ("manifest", name, new.digest))
             rows.set_tags(conn, repository, tags, new.digest, by)
             record(conn, by, _entry("manifest.push", name, new.digest, tags))
-            return retyped
+            moved(conn, *_keys(name, [new.digest, *tags, *(retyped or ())]))
 
-        retyped = await self._db.write(put)
-        self._forget(name, [new.digest, *tags, *retyped])
+        await self._db.write(put)
 
     async def tag(self, name: str, digest: Digest, tag: str, *, by: Actor = SYSTEM) -> None:
         """Point a tag at a manifest that is here; NotFound if it is not."""
 
         def point(conn: Connection) -> None:
+            _hold(conn, name, [tag])
             repository = _known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name} to tag {tag!r}")
             rows.set_tags(conn, repository, [tag], digest, by)
             record(conn, by, _entry("tag.move", name, digest, [tag]))
+            moved(conn, *_keys(name, [tag]))
 
         await self._db.write(point)
-        self._forget(name, [tag])
 
     async def delete_tag(self, name: str, tag: str, *, by: Actor = SYSTEM) -> None:
         """Forget a tag, only the tag; NotFound if there is none."""
 
         def remove(conn: Connection) -> None:
+            _hold(conn, name, [tag])
             if not rows.delete_tag(conn, _known(conn, name), tag, by):
                 raise NotFound(f"no tag {tag!r} in {name}")
             record(conn, by, _entry("tag.delete", name, tags=[tag]))
+            moved(conn, *_keys(name, [tag]))
 
         await self._db.write(remove)
-        self._forget(name, [tag])
 
     async def delete_manifest(self, name: str, digest: Digest, *, by: Actor = SYSTEM) -> None:
         """Forget a manifest and every tag on it; NotFound, or RegistryError while an index needs it."""
 
-        def remove(conn: Connection) -> list[str]:
+        def remove(conn: Connection) -> None:
+            exclusive(conn, Space.REPOSITORY, name)  # nobody tags it, or pushes what needs it
             repository = _known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name}")
             _nobody_needs(conn, repository, digest)
             tags = rows.delete_manifest(conn, repository, digest, by)
             record(conn, by, _entry("manifest.delete", name, digest, tags))
-            return tags
+            moved(conn, *_keys(name, tags))
+            changed(conn, *_keys(name, [digest]))
 
-        tags = await self._db.write(remove)
-        self._forget(name, [digest, *tags])
+        await self._db.write(remove)
 
     async def tags(self, name: str, last: str, count: int) -> list[str]:
         """At most `count` tags after `last`; NotFound if there is no such repository."""
@@ -196,15 +221,11 @@ class Catalog:
 
         return await self._db.read(find)
 
-    def _forget(self, name: str, refs: Sequence[str]) -> None:
-        for ref in refs:
-            self._manifests.drop((name, ref))
-
 
 @asynccontextmanager
-async def open_catalog(path: str) -> AsyncIterator[Catalog]:
-    """The catalog in the SQLite file at `path`, which is made if need be."""
-    async with open_database(path) as database:
+async def open_catalog(where: str, options: DatabaseOptions = DEFAULT) -> AsyncIterator[Catalog]:
+    """The catalog in the SQLite file or at the address `where`; its tables are made if need be."""
+    async with open_database(where, options) as database:
         yield Catalog(database)
 
 
@@ -222,6 +243,17 @@ def _entry(action: str, name: str, digest: str = "", tags: Sequence[str] = ()) -
         digest=digest,
         details={"tags": list(tags)} if len(tags) > 1 else {},
     )
+
+
+def _hold(conn: Connection, name: str, tags: Iterable[str]) -> None:
+    """Hold off deletions in the repository, and who else would move these tags."""
+    shared(conn, Space.REPOSITORY, name)
+    for tag in sorted(set(tags)):  # in one order, so that no two wait for each other
+        exclusive(conn, Space.TAG, f"{name}:{tag}")
+
+
+def _keys(name: str, refs: Iterable[str]) -> list[tuple[str, str, str]]:
+    return [("manifest", name, ref) for ref in refs]
 
 
 def _known(conn: Connection, name: str) -> int:

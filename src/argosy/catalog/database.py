@@ -11,20 +11,26 @@ from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from argosy.catalog.changes import Changes
 from argosy.catalog.databases.address import is_address, parse
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.databases.sqlite import SQLiteDatabase
+from argosy.catalog.databases.sqlite import Sharing, SQLiteDatabase
 from argosy.catalog.dialects import sqlite_engine
 from argosy.catalog.migrations.deciding import bring_up, bring_up_postgres
 from argosy.concurrency import in_thread
 
 T = TypeVar("T")
 
-_DEFAULT: Final = DatabaseOptions()
+DEFAULT: Final = DatabaseOptions()
 
 
 class Database(Protocol):
     """Reads and writes, each a function of a connection."""
+
+    @property
+    def changes(self) -> Changes:
+        """Where caches over it are made, and hear of changes."""
+        ...
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """What `function` finds, on a snapshot of the database."""
@@ -40,22 +46,22 @@ class Database(Protocol):
 
 
 @asynccontextmanager
-async def open_database(where: str, options: DatabaseOptions = _DEFAULT) -> AsyncIterator[Database]:
+async def open_database(where: str, options: DatabaseOptions = DEFAULT) -> AsyncIterator[Database]:
     """The database at a path (SQLite) or an address (`postgresql://`), made or brought up to date."""
-    opened = _postgres(where, options) if is_address(where) else _sqlite(where)
+    opened = _postgres(where, options) if is_address(where) else _sqlite(where, options)
     async with opened as database:
         yield database
 
 
 @asynccontextmanager
-async def _sqlite(path: str) -> AsyncIterator[Database]:
+async def _sqlite(path: str, options: DatabaseOptions) -> AsyncIterator[Database]:
     engine = await in_thread(sqlite_engine, path)
     try:
         await in_thread(bring_up, engine, path)
     except BaseException:
         engine.dispose()
         raise
-    database = SQLiteDatabase(engine)
+    database = SQLiteDatabase(engine, await in_thread(Sharing, path) if options.workers else None)
     try:
         yield database
     finally:
@@ -69,6 +75,7 @@ async def _postgres(where: str, options: DatabaseOptions) -> AsyncIterator[Datab
     database = PostgresDatabase(parse(where, options.password), options)
     try:
         await bring_up_postgres(database)
-        yield database
+        async with database.listening():
+            yield database
     finally:
         await database.close()

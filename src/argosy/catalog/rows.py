@@ -92,6 +92,16 @@ def manifest(conn: Connection, name: str, ref: str) -> StoredManifest | None:
     )
 
 
+def standing(conn: Connection, name: str, tag: str) -> tuple[Digest, str] | None:
+    """The digest and the media type of the manifest that a tag stands for."""
+    m, repos, tags = t.manifests, t.repositories, t.tags
+    same = (tags.c.repository_id == m.c.repository_id) & (tags.c.digest == m.c.digest)
+    found = select(m.c.digest, m.c.media_type).join(tags, same)
+    found = found.join(repos, repos.c.id == tags.c.repository_id)
+    row = conn.execute(found.where(repos.c.name == name, tags.c.name == tag)).one_or_none()
+    return None if row is None else (Digest(row.digest), row.media_type)
+
+
 def has_manifest(conn: Connection, repository_id: int, digest: Digest) -> bool:
     """Whether the repository has the manifest."""
     return bool(manifest_sizes(conn, repository_id, [digest]))
@@ -144,8 +154,11 @@ def _parts(items: Sequence[Digest], size: int) -> Iterator[Sequence[Digest]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[str]:
-    """Keep a manifest whose children are known to be here; the tags whose media type this changes."""
+def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[str] | None:
+    """Keep a manifest whose children are known to be here.
+
+    If it was here as another media type (it names none itself): the tags on it.
+    """
     row = {
         "repository_id": repository_id,
         "digest": new.digest,
@@ -164,13 +177,17 @@ def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[st
     return retyped
 
 
-def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str]:
-    """The tags on a manifest that was pushed before, as another media type (it names none itself)."""
+def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str] | None:
     tags, m = t.tags, t.manifests
-    same = (tags.c.repository_id == m.c.repository_id) & (tags.c.digest == m.c.digest)
-    found = select(tags.c.name).join(m, same)
-    found = found.where(m.c.repository_id == repository_id, m.c.digest == new.digest)
-    return list(conn.execute(found.where(m.c.media_type != new.media_type)).scalars())
+    before = select(m.c.media_type).where(
+        m.c.repository_id == repository_id, m.c.digest == new.digest
+    )
+    if conn.execute(before).scalar() in (None, new.media_type):
+        return None
+    on_it = select(tags.c.name).where(
+        tags.c.repository_id == repository_id, tags.c.digest == new.digest
+    )
+    return list(conn.execute(on_it).scalars())
 
 
 def delete_manifest(conn: Connection, repository_id: int, digest: Digest, by: Actor) -> list[str]:

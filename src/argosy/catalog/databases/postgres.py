@@ -20,12 +20,14 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from argosy.catalog.databases import announcing
+from argosy.catalog.changes import Changes
 from argosy.catalog.databases.address import Address
-from argosy.catalog.databases.announcing import Key
+from argosy.catalog.databases.announcing import Told, listen
 from argosy.catalog.databases.failures import Meaning, meaning, translated, unknown_outcome
+from argosy.catalog.databases.listening import CHANNEL, Listener, payloads
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.dialects import postgres_engine
+from argosy.catalog.dialects import connect, postgres_engine
+from argosy.catalog.stamps import OwnStamp
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ _RACES: Final = 8  # times a transaction is run that others got in the way of
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
 _XID: Final = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
 _FATE: Final = text("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
 
 
@@ -47,6 +50,8 @@ class PostgresDatabase:
         )
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._options = options
+        self._stamp: Final = OwnStamp(trusted=False)  # until others are listened to
+        self.changes: Final = Changes(self._stamp, late=True)
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """What `function` finds, on a snapshot of the database."""
@@ -76,16 +81,18 @@ class PostgresDatabase:
 
     async def _transaction(self, function: Callable[[Connection], T]) -> T:
         async with self._connection(self._engine) as conn:
-            result, xid = await conn.run_sync(_run, function)
+            result, xid, told = await conn.run_sync(_run, function)
             try:
                 await conn.commit()
             except Exception as e:
                 if xid is None or meaning(e) is not Meaning.LOST:
                     raise  # nothing was written, or it was refused
-                failed = e
+                failed, lost = e, xid
             else:
                 return result
-        if await self._was_committed(xid, failed):
+            finally:
+                self.changes.tell(told.all)
+        if await self._was_committed(lost, failed):
             return result
         raise failed
 
@@ -135,6 +142,24 @@ class PostgresDatabase:
                 raise
 
     @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear what other nodes change: only meanwhile the caches are worth anything."""
+        listener = Listener(
+            lambda: connect(self._address, self._options), self.changes, self._stamp
+        )
+        failed: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(listener.run())
+            try:
+                yield
+            except Exception as e:  # noqa: BLE001 - raised below, outside of a group
+                failed = e
+            finally:
+                task.cancel()
+        if failed is not None:
+            raise failed
+
+    @asynccontextmanager
     async def patient(self, statement_timeout: float) -> AsyncIterator["PostgresDatabase"]:
         """The same database, over a connection that lets a statement take longer."""
         options = replace(self._options, statement_timeout=statement_timeout, pool=1)
@@ -149,13 +174,13 @@ class PostgresDatabase:
         await self._engine.dispose()
 
 
-def _run(conn: Connection, function: Callable[[Connection], T]) -> tuple[T, str | None]:
-    keys: list[Key] = announcing.begin(conn)
+def _run(conn: Connection, function: Callable[[Connection], T]) -> tuple[T, str | None, Told]:
+    told = listen(conn)
     result = function(conn)
+    for payload in payloads(told.far):
+        conn.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
     # The last statement also fails if an error was swallowed: COMMIT would say nothing of it.
-    xid = conn.execute(_XID).scalar()
-    assert keys is not None
-    return result, xid
+    return result, conn.execute(_XID).scalar(), told
 
 
 def _pauses() -> Any:

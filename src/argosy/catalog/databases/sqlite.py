@@ -2,20 +2,27 @@
 
 A write is durable when `write` returns. Writes that wait at the same time are
 committed together (one fsync for all), each in a savepoint of its own, so that
-one that fails takes no other with it.
+one that fails takes no other with it. Several processes on one file (`Sharing`) take
+turns at a lock, which wakes who waits: SQLite's own would have them try and sleep.
 """
 
 import asyncio
+import fcntl
+import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from argosy.catalog.changes import Changes
+from argosy.catalog.databases.announcing import EVERYTHING, Key, Told, listen
+from argosy.catalog.stamps import SharedStamps
 from argosy.errors import NoSpace, StorageError
 
 T = TypeVar("T")
@@ -31,7 +38,12 @@ class _Job:
     function: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
     result: Any = None
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
+    told: Told = field(default_factory=Told)
+
+    def run(self, conn: Connection) -> None:
+        self.told = listen(conn)
+        self.result = self.function(conn)
 
     def deliver(self) -> None:
         if self.done.cancelled():
@@ -42,10 +54,42 @@ class _Job:
             self.done.set_exception(self.error)
 
 
+class Sharing:
+    """What the processes that work on one file have in common: whose turn it is, and the stamps."""
+
+    def __init__(self, path: str) -> None:
+        self.stamps: Final = SharedStamps(f"{path}-stamps")
+        self._fd = os.open(f"{path}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold off the other processes' writes; in a thread of its own, because it waits."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)  # a killed process's lock goes with it
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def publish(self, keys: Sequence[Key]) -> None:
+        """Let the other processes see that these changed."""
+        for key in keys:
+            if key == EVERYTHING:
+                self.stamps.change_all()
+            else:
+                self.stamps.change(key)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+        self.stamps.close()
+
+
 class SQLiteDatabase:
     """One open database; made by `open_database`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sharing: Sharing | None = None) -> None:
+        self.changes: Final = Changes(sharing.stamps if sharing else None)
+        self._sharing = sharing
         self._engine = engine
         self._writing = engine.execution_options(writes=True)
         self._loop = asyncio.get_running_loop()
@@ -75,6 +119,8 @@ class SQLiteDatabase:
         self._writer.join()
         self._readers.shutdown()
         self._engine.dispose()
+        if self._sharing is not None:
+            self._sharing.close()
 
     def _read(self, function: Callable[[Connection], T]) -> T:
         try:
@@ -92,15 +138,23 @@ class SQLiteDatabase:
                     self._jobs.put(None)
                     break
                 batch.append(following)
+            self._commit_in_turn(batch)
+            self._loop.call_soon_threadsafe(self._deliver, batch)
+
+    def _commit_in_turn(self, batch: list[_Job]) -> None:
+        if self._sharing is None:
             self._commit(batch)
-            self._loop.call_soon_threadsafe(_deliver, batch)
+            return
+        with self._sharing.turn():
+            self._commit(batch)
+        for job in batch:  # before anybody hears that it is done
+            self._sharing.publish(job.told.all)
 
     def _commit(self, batch: list[_Job]) -> None:
         try:
             with self._writing.begin() as conn:
                 if len(batch) == 1:  # the usual case: what undoes it may undo the transaction
-                    job = batch[0]
-                    job.result = job.function(conn)
+                    batch[0].run(conn)
                     return
                 for job in batch:
                     _run(conn, job)
@@ -109,22 +163,23 @@ class SQLiteDatabase:
             for job in batch:
                 job.error = job.error or (_translated(e) if isinstance(e, DBAPIError) else e)
 
+    def _deliver(self, batch: list[_Job]) -> None:
+        for job in batch:  # also for who has gone away meanwhile, and for what may have failed
+            self.changes.tell(job.told.all)
+        for job in batch:
+            job.deliver()
+
 
 def _run(conn: Connection, job: _Job) -> None:
     try:
         with conn.begin_nested():
-            job.result = job.function(conn)
+            job.run(conn)
     except OperationalError:
         raise  # the disk or the file: SQLite may have rolled back everything
     except DBAPIError as e:
         job.error = _translated(e)
     except Exception as e:  # noqa: BLE001 - it is raised again where it is waited for
         job.error = e
-
-
-def _deliver(batch: list[_Job]) -> None:
-    for job in batch:
-        job.deliver()
 
 
 def _translated(error: DBAPIError) -> StorageError:
