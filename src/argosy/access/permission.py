@@ -87,3 +87,13 @@ def _cumulated() -> dict[Role, frozenset[tuple[Resource, Action]]]:
 
 OF_ROLE: Final = _cumulated()
 """Everything each role has."""
+
+OF_EVERYBODY: Final = frozenset(
+    {
+        (_R.REPOSITORY, _A.PULL),
+        (_R.REPOSITORY, _A.LIST),
+        (_R.REPOSITORY, _A.READ),
+        (_R.PROJECT, _A.READ),
+    }
+)
+"""What everybody has, also without a name, in a public project."""

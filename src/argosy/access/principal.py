@@ -12,7 +12,7 @@ class Principal:
     """Somebody who has shown who they are, or nobody in particular.
 
     `id` is the row of the user or robot (0: none). A personal access token is its
-    owner's, with `kind` token: `name` is the owner's.
+    owner's, with `kind` token: `name` and `id` are the owner's, `credential` is the token's row.
     """
 
     name: str
@@ -20,6 +20,12 @@ class Principal:
     id: int = 0
     is_admin: bool = False
     groups: frozenset[str] = frozenset()
+    credential: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What memory knows them by: the same name may be another's tomorrow, this never."""
+        return (self.kind, self.credential or self.id)
 
 
 ANONYMOUS: Final = Principal(name="", kind="anonymous")

@@ -5,10 +5,10 @@ goes by ("user", id), and of a project's members and visibility by ("project", n
 `changed` tells them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from argosy.catalog import schema as t
 from argosy.catalog.databases.announcing import Key, changed
@@ -46,7 +46,7 @@ class Member:
 
 
 _u = t.users.c
-_COLUMNS: Final = (
+_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     _u.id,
     _u.name,
     _u.email,

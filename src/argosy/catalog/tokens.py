@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from argosy.catalog import schema as t
 from argosy.catalog.databases.announcing import Key, changed
@@ -41,7 +41,7 @@ class RefreshToken:
 
 _p = t.tokens.c
 _f = t.refresh_tokens.c
-_PERSONAL: Final = select(
+_PERSONAL: Final[Select[Any]] = select(
     _p.id,
     _p.user_id,
     _p.name,
