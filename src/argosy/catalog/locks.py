@@ -30,6 +30,14 @@ def exclusive(conn: Connection, space: Space, name: str) -> None:
     _lock(conn, "pg_advisory_xact_lock", space, name)
 
 
+def attempt(conn: Connection, space: Space, name: str) -> bool:
+    """Hold off everybody, until the transaction ends, if nobody else does now."""
+    if conn.dialect.name != "postgresql":
+        return True
+    asked = text("SELECT pg_try_advisory_xact_lock(:key)")
+    return bool(conn.execute(asked, {"key": number(space, name)}).scalar())
+
+
 def _lock(conn: Connection, function: str, space: Space, name: str) -> None:
     if conn.dialect.name == "postgresql":
         conn.execute(text(f"SELECT {function}(:key)"), {"key": number(space, name)})
