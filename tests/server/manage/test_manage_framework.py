@@ -46,7 +46,7 @@ class Thing(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Filter(Paging, frozen=True, forbid_unknown_fields=True):
     flag: bool = False
-    kind: list[Literal["a", "b"]] = []
+    kind: list[Literal["a", "b"]] = msgspec.field(default_factory=list)
 
 
 class Guarding:

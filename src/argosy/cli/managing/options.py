@@ -48,6 +48,26 @@ def add_value(parser: Parser) -> None:
     add_json(parser, "print it as JSON")
 
 
+def add_amounts(parser: Parser) -> None:
+    """What a project may hold."""
+    from argosy.cli.managing.words import amount, number
+
+    parser.add_argument(
+        "--bytes",
+        metavar="SIZE",
+        type=amount,
+        default=...,
+        help="bytes it may hold: 10GB; none lifts the limit",
+    )
+    parser.add_argument(
+        "--artifacts",
+        metavar="N",
+        type=number,
+        default=...,
+        help="manifests and indexes it may hold; none lifts the limit",
+    )
+
+
 def registry_of(args: argparse.Namespace) -> str:
     """The host meant."""
     from argosy.cli.access import host_of

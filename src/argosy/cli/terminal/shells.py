@@ -11,7 +11,7 @@ from argosy.cli.terminal.help import visible
 
 _BASH = r"""# completion of argosy for bash
 _argosy() {
-  local line="${COMP_LINE:0:COMP_POINT}" verb="" flags="" word typed rest i
+  local line="${COMP_LINE:0:COMP_POINT}" verb="" flags="" more="" word typed rest i
   # COMP_WORDS breaks at the colons and equal signs of references: take the words as typed.
   local -a words
   read -ra words <<< "$line"
@@ -33,7 +33,7 @@ _argosy() {
   esac
   case "$typed" in
     -*) COMPREPLY=( $(compgen -W "$flags" -- "$typed") ) ;;
-    *) COMPREPLY=( $(compgen -W "$(argosy __complete "$verb" "$typed" 2>/dev/null)" -- "$typed") ) ;;
+    *) COMPREPLY=( $(compgen -W "$more $(argosy __complete "$verb" "$typed" 2>/dev/null)" -- "$typed") ) ;;
   esac
   # bash replaces only what follows the last word break.
   rest="${typed%"${typed##*[:=]}"}"
@@ -48,13 +48,19 @@ _ZSH = r"""#compdef argosy
 # completion of argosy for zsh
 _argosy() {
   local verb="${words[2]}" typed="${words[CURRENT]}"
-  local -a flags names verbs
+  local -a flags names verbs seconds
   if (( CURRENT == 2 )); then
     verbs=(
 @VERBS@
     )
     _describe verb verbs
     return
+  fi
+  if (( CURRENT == 3 )); then
+    case "$verb" in
+@SECONDS@
+    esac
+    compadd -- $seconds
   fi
   case "${words[2]} ${words[3]}" in
 @PAIRS@
@@ -99,21 +105,48 @@ def _two_words() -> list[tuple[str, str]]:
     return [(v.name.split()[0], v.name.split()[1]) for v in verbs.VERBS if " " in v.name]
 
 
+def _groups() -> dict[str, str]:
+    """The second words that may follow a first one."""
+    found: dict[str, list[str]] = {}
+    for head, second in _two_words():
+        found.setdefault(head, []).append(second)
+    return {head: " ".join(seconds) for head, seconds in found.items()}
+
+
 def _bash() -> str:
-    groups = [
-        f'    "{head}") COMPREPLY=( $(compgen -W "{second}" -- "$typed") ); return ;;'
-        for head, second in _two_words()
+    groups = _groups()
+    own = {verb.name for verb in verbs.VERBS}
+    heads = [
+        f'    "{head}") COMPREPLY=( $(compgen -W "{seconds}" -- "$typed") ); return ;;'
+        for head, seconds in groups.items()
+        if head not in own
     ]
-    cases = [f'    "{name}") flags="{" ".join(flags)}" ;;' for name, flags in _flags()]
+    cases = [
+        # Where a verb has its own arguments as well, the second words stand beside them.
+        f'    "{name}") flags="{" ".join(flags)}"; more="{groups.get(name, "")}" ;;'
+        for name, flags in _flags()
+    ]
     pairs = [f'      "{head} {second}") verb="{head} {second}" ;;' for head, second in _two_words()]
-    return _filled(_BASH, cases=[*groups, *cases], pairs=pairs, verbs=[" ".join(first_words())])
+    return _filled(_BASH, cases=[*heads, *cases], pairs=pairs, verbs=[" ".join(first_words())])
 
 
 def _zsh() -> str:
-    heads = [f"      '{v.name.split()[0]}:{v.help.replace(':', ' -')}'" for v in verbs.VERBS]
+    own = {verb.name: verb.help for verb in verbs.VERBS}
+    groups = _groups()
+    told = {
+        head: own.get(head, f"{seconds.replace(' ', ', ')}") for head, seconds in groups.items()
+    }
+    told = {**{name: text for name, text in own.items() if " " not in name}, **told}
+    heads = [f"      '{name}:{_plain(text)}'" for name, text in sorted(told.items())]
     cases = [f'    "{name}") flags=({" ".join(flags)}) ;;' for name, flags in _flags()]
     pairs = [f'    "{head} {second}") verb="{head} {second}" ;;' for head, second in _two_words()]
-    return _filled(_ZSH, cases=cases, pairs=pairs, verbs=heads)
+    seconds = [f'    "{head}") seconds=({words}) ;;' for head, words in groups.items()]
+    return _filled(_ZSH, cases=cases, pairs=pairs, verbs=heads, seconds=seconds)
+
+
+def _plain(text: str) -> str:
+    """Help that may stand between single quotes of any shell, and after zsh's colon."""
+    return text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace(":", " -")
 
 
 def _filled(template: str, **parts: list[str]) -> str:
@@ -135,19 +168,26 @@ def _flags() -> list[tuple[str, list[str]]]:
 def _fish() -> str:
     lines = ["# completion of argosy for fish"]
     heads = " ".join(first_words())
+    for head, words in _groups().items():
+        if verbs.find([head]) is None:
+            lines.append(
+                f"complete -c argosy -n 'not __fish_seen_subcommand_from {heads}' -f -a {head}"
+                f" -d '{words.replace(' ', ', ')}'"
+            )
     for verb in verbs.VERBS:
         head, _, second = verb.name.partition(" ")
-        lines.append(
-            f"complete -c argosy -n 'not __fish_seen_subcommand_from {heads}' -f -a {head}"
-            f" -d '{verb.help}'"
-        )
-        if second:
+        if not second:
             lines.append(
-                f"complete -c argosy -n '__fish_seen_subcommand_from {head}' -f -a {second}"
+                f"complete -c argosy -n 'not __fish_seen_subcommand_from {heads}' -f -a {head}"
+                f" -d '{_plain(verb.help)}'"
             )
+        seen = f"__fish_seen_subcommand_from {head}"
+        if second:
+            lines.append(f"complete -c argosy -n '{seen}' -f -a {second} -d '{_plain(verb.help)}'")
+            seen += f"; and __fish_seen_subcommand_from {second}"
         for flag in flags_of(parser(verb)):
             kind = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
-            lines.append(f"complete -c argosy -n '__fish_seen_subcommand_from {head}' {kind}")
+            lines.append(f"complete -c argosy -n '{seen}' {kind}")
     lines.append(
         "complete -c argosy -n 'test (count (commandline -opc)) -gt 1'"
         " -a '(argosy __complete (commandline -opc)[2] (commandline -ct))'"

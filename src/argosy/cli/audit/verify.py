@@ -1,0 +1,31 @@
+"""`argosy audit verify`."""
+
+import argparse
+
+from argosy.cli.managing.options import add_registry, add_value
+from argosy.cli.options import Parser
+
+HELP = (
+    "Check that nobody has changed, added or removed entries of the audit log: every entry is"
+    " chained to the one before. Exit code 5 if the chain is broken."
+)
+
+
+def arguments(parser: Parser) -> None:
+    """The words of `audit verify`."""
+    add_value(parser)
+    add_registry(parser)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Verify it; prints what was found."""
+    from argosy.cli.managing.client import path
+    from argosy.cli.managing.options import managing
+    from argosy.cli.managing.views import VERIFIED, show
+
+    async with managing(args) as api:
+        found = await api.get(path("audit", "verify"))
+    show(args, found, VERIFIED)
+    if not found["intact"]:
+        return 5
+    return 0
