@@ -2,7 +2,7 @@
 
 import argparse
 
-from argosy.cli.managing.auditing import add_audit_filters, audit_query, opened
+from argosy.cli.managing.auditing import add_audit_filters, audit_path, audit_query, opened
 from argosy.cli.managing.options import add_registry
 from argosy.cli.options import Parser
 
@@ -20,11 +20,10 @@ def arguments(parser: Parser) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Write it."""
-    from argosy.cli.managing.client import path
     from argosy.cli.managing.options import managing
 
     async with managing(args) as api:
         with opened(args.output) as out:
-            async for piece in api.pieces(path("audit", "export"), audit_query(args)):
+            async for piece in api.pieces(audit_path(args) + "/export", audit_query(args)):
                 out.write(piece)
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from argosy.cli.managing.auditing import add_audit_filters, audit_query
+from argosy.cli.managing.auditing import add_audit_filters, audit_path, audit_query
 from argosy.cli.managing.options import add_list, add_registry
 from argosy.cli.options import Parser, whole
 
@@ -21,12 +21,11 @@ def arguments(parser: Parser) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Print them."""
-    from argosy.cli.managing.client import path
     from argosy.cli.managing.options import managing
     from argosy.cli.managing.views import AUDIT, show_list
 
     async with managing(args) as api:
         asked = audit_query(args)
-        found = [one async for one in api.every(path("audit"), asked, args.limit)]
+        found = [one async for one in api.every(audit_path(args), asked, args.limit)]
     show_list(args, found, AUDIT, name="id")
     return 0

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from argosy.cli.options import Parser
 
-_FILTERS = ("actor", "action", "project", "resource", "digest", "outcome", "since", "until")
+_FILTERS = ("actor", "action", "resource", "digest", "outcome", "since", "until")
 
 
 def add_audit_filters(parser: Parser) -> None:
@@ -35,6 +35,13 @@ def add_audit_filters(parser: Parser) -> None:
 def audit_query(args: argparse.Namespace) -> dict[str, Any]:
     """The filters as the API takes them."""
     return {name: getattr(args, name) for name in _FILTERS if getattr(args, name)}
+
+
+def audit_path(args: argparse.Namespace) -> str:
+    """Where the log is: a project's own, which its maintainers may read, or all of it."""
+    from argosy.cli.managing.client import path
+
+    return path("projects", args.project, "audit") if args.project else path("audit")
 
 
 def moment(text: str) -> str:

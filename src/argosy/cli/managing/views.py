@@ -224,7 +224,7 @@ AUDIT: Sequence[Column] = (
 VERIFIED: Sequence[Column] = (
     ("Intact", "intact"),
     ("Entries", "entries"),
-    ("Not chained yet", "unsealed"),
+    ("Last hash", "hash"),
     ("Broken at", "broken_at"),
     ("Why", "why"),
 )

@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 
 from argosy.server.manage.operation import Operation
-from argosy.server.manage.resources import repositories, system
+from argosy.server.manage.resources import audit, repositories, system
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *system.OPERATIONS,
     *repositories.OPERATIONS,
+    *audit.OPERATIONS,
 )
 
 

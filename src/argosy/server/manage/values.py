@@ -114,12 +114,15 @@ PATH_TYPES: Final[Mapping[str, Any]] = {
 PATH_EXAMPLES: Final[Mapping[str, Any]] = {"kind": "user", "member": "ada", "token": 7, "rule": 3}
 """Examples where the type has none, or not the best."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EXAMPLE_TIME: Final = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+EXAMPLE_DIGEST: Final = "sha256:4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce"
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(microseconds: int) -> datetime:
     """A time of the catalog as the API tells it."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def moment_or_none(microseconds: int | None) -> datetime | None:

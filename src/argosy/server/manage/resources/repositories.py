@@ -1,6 +1,6 @@
 """Repositories, and the artifacts in them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -26,6 +26,8 @@ from argosy.server.manage.operation import (
 from argosy.server.manage.paging import page
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.values import (
+    EXAMPLE_DIGEST,
+    EXAMPLE_TIME,
     Amount,
     DigestText,
     ProjectName,
@@ -154,19 +156,17 @@ def _artifact(row: ArtifactRow) -> Artifact:
     )
 
 
-_WHEN: Final = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-_DIGEST: Final = "sha256:4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce"
 _REPOSITORY: Final = Repository(
-    name="team/app", project="team", tags=12, artifacts=40, created_at=_WHEN
+    name="team/app", project="team", tags=12, artifacts=40, created_at=EXAMPLE_TIME
 )
 _ARTIFACT: Final = Artifact(
-    digest=_DIGEST,
+    digest=EXAMPLE_DIGEST,
     media_type="application/vnd.oci.image.index.v1+json",
     artifact_type="",
     size=1024,
     tags=["v1", "latest"],
     annotations={"org.opencontainers.image.revision": "4fe1"},
-    pushed_at=_WHEN,
+    pushed_at=EXAMPLE_TIME,
 )
 _R: Final = Resource.REPOSITORY
 
