@@ -4,6 +4,7 @@ from pathlib import Path
 
 from argosy.build.dockerfile.lint import page as checks
 from argosy.cli.terminal.reference import page
+from argosy.server.config.describing import page as settings
 
 TOP = Path(__file__).resolve().parent.parent
 
@@ -12,6 +13,7 @@ def main() -> None:
     """The reference of the command line, from its parsers; that of the build checks, from them."""
     (TOP / "docs" / "cli.md").write_text(page(), encoding="utf-8")
     (TOP / "docs" / "checks.md").write_text(checks.page(), encoding="utf-8")
+    (TOP / "docs" / "settings.md").write_text(settings(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ _TABLE = {
     ),
     "Registry": (
         ("serve", "serve", "Run a registry"),
+        ("config check", "config.check", "Check the settings of `argosy serve`"),
+        ("config show", "config.show", "Show the settings in force, and where each came from"),
+        ("config example", "config.example", "Print a settings file with every setting"),
         ("login", "login", "Log in to a registry"),
         ("logout", "logout", "Forget the credentials of a registry"),
     ),
