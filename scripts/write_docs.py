@@ -5,6 +5,9 @@ from pathlib import Path
 from argosy.build.dockerfile.lint import page as checks
 from argosy.cli.terminal.reference import page
 from argosy.server.config.describing import page as settings
+from argosy.server.manage import openapi
+from argosy.server.manage import page as api
+from argosy.server.manage.operations import OPERATIONS
 
 TOP = Path(__file__).resolve().parent.parent
 
@@ -14,6 +17,9 @@ def main() -> None:
     (TOP / "docs" / "cli.md").write_text(page(), encoding="utf-8")
     (TOP / "docs" / "checks.md").write_text(checks.page(), encoding="utf-8")
     (TOP / "docs" / "settings.md").write_text(settings(), encoding="utf-8")
+    guide = TOP / "docs" / "api.md"
+    guide.write_text(api.page(guide.read_text(encoding="utf-8"), OPERATIONS), encoding="utf-8")
+    (TOP / "docs" / "openapi.json").write_text(openapi.text(OPERATIONS), encoding="utf-8")
 
 
 if __name__ == "__main__":

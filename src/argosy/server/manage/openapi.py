@@ -56,6 +56,11 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     }
 
 
+def text(operations: Sequence[Operation]) -> str:
+    """The document as it is in the docs."""
+    return msgspec.json.format(msgspec.json.encode(document(operations)), indent=2).decode() + "\n"
+
+
 _SECURITY: Final = {
     "basic": {
         "type": "http",
