@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    text,
 )
 
 from argosy.catalog.schema.columns import DigestText, Id, Name, metadata, project_key
@@ -67,6 +68,13 @@ audit: Final = Table(
     Index("ix_audit_resource_id", "resource", "id"),
     Index("ix_audit_digest_id", "digest", "id"),
     Index("ix_audit_action_id", "action", "id"),
+    Index(
+        "ix_audit_outcome_id",  # what was not done: few entries, and those that are asked for
+        "outcome",
+        "id",
+        sqlite_where=text("outcome != 'done'"),
+        postgresql_where=text("outcome != 'done'"),
+    ),
 )
 
 audit_anchors: Final = Table(

@@ -360,6 +360,13 @@ def _audit() -> None:
     op.create_index("ix_audit_actor_id", "audit", ["actor", "id"])
     op.create_index("ix_audit_at_id", "audit", ["at", "id"])
     op.create_index("ix_audit_digest_id", "audit", ["digest", "id"])
+    op.create_index(
+        "ix_audit_outcome_id",
+        "audit",
+        ["outcome", "id"],
+        sqlite_where=sa.text("outcome != 'done'"),
+        postgresql_where=sa.text("outcome != 'done'"),
+    )
     op.create_index("ix_audit_project_id", "audit", ["project", "id"])
     op.create_index("ix_audit_resource_id", "audit", ["resource", "id"])
     op.create_table(
