@@ -1,17 +1,363 @@
-"""A catalog in PostgreSQL keeps the promises of one in a file, and outlives its server's restarts."""
+"""PostgreSQL goes away and comes back, cuts and refuses: nothing is lost, done twice or made up."""
 
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from argosy.catalog import rows
 from argosy.catalog.catalog import open_catalog
+from argosy.catalog.database import open_database
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.catalog.locks import Space, exclusive
+from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest
+from tests.catalog.cutting import cutting
+from tests.catalog.pushing import NAME, image, push, verify
+from tests.postgres import PASSWORD, Postgres
+
+BRIEF = DatabaseOptions(patience=0.5, pool=3)
+LASTING = DatabaseOptions(patience=30)
 
 
-async def test_what_is_acknowledged_is_there_after_reopening(postgres_url: str) -> None:
-    async with open_catalog(postgres_url) as catalog:
-        await catalog.link_blob("team/app", Digest.of(b"{}"), 2)
-    async with open_catalog(postgres_url) as catalog:
-        assert await catalog.repositories("", 10) == ["team/app"]
-        assert await catalog.blob_size("team/app", Digest.of(b"{}")) == 2
+def make(conn: Connection, name: str = "made") -> int:
+    return rows.make_repository(conn, name)
+
+
+def count(conn: Connection) -> int:
+    return int(conn.execute(text("SELECT count(*) FROM tallies")).scalar_one())
+
+
+def tally(conn: Connection) -> None:
+    conn.execute(text("INSERT INTO tallies DEFAULT VALUES"))
+
+
+def tallies(conn: Connection) -> None:
+    conn.execute(text("CREATE TABLE tallies (id bigserial PRIMARY KEY)"))
 
 
 async def test_an_empty_database_is_brought_to_the_present_schema(empty_postgres_url: str) -> None:
     async with open_catalog(empty_postgres_url) as catalog:
         assert await catalog.repositories("", 10) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+async def test_a_restart_of_the_server_loses_nothing_and_fails_nobody(
+    postgres: Postgres, postgres_url: str, how: signal.Signals
+) -> None:
+    acknowledged: list[str] = []
+    stop = asyncio.Event()
+    async with open_catalog(postgres_url, LASTING) as catalog:
+
+        async def pusher(number: int) -> None:
+            for n in range(10_000):
+                if stop.is_set():
+                    return
+                await push(catalog, f"t{number}-{n}", seed=f"{number} {n}".encode())
+                acknowledged.append(f"t{number}-{n}")
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(pusher(number))
+            for _ in range(2):
+                before = len(acknowledged)
+                while len(acknowledged) < before + 40:
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(postgres.stop, how)
+                await asyncio.to_thread(postgres.start)
+            before = len(acknowledged)
+            while len(acknowledged) < before + 40:
+                await asyncio.sleep(0.01)
+            stop.set()
+        there: list[str] = []
+        while page := await catalog.tags(NAME, there[-1] if there else "", 1000):
+            there += page
+        assert set(there) == set(acknowledged)
+        await verify(catalog)
+
+
+async def test_a_server_that_stays_away_is_told_after_a_bounded_time(
+    postgres: Postgres, postgres_url: str
+) -> None:
+    async with open_catalog(postgres_url, BRIEF) as catalog:
+        await asyncio.to_thread(postgres.stop)
+        try:
+            for ask in (
+                catalog.repositories("", 1),
+                catalog.manifest(NAME, "v1"),
+                catalog.link_blob(NAME, Digest.of(b"x"), 1),
+            ):
+                began = time.monotonic()
+                with pytest.raises(StorageUnavailable) as caught:
+                    await ask
+                assert time.monotonic() - began < 3
+                assert caught.value.remedy
+                assert PASSWORD not in str(caught.value.to_json())
+        finally:
+            await asyncio.to_thread(postgres.start)
+        assert await catalog.repositories("", 1) == []
+
+
+async def test_a_server_that_is_away_at_the_start_is_told(
+    postgres: Postgres, postgres_url: str
+) -> None:
+    nobody = postgres_url.replace(str(postgres.port), "1")
+    with pytest.raises(StorageUnavailable) as caught:
+        async with open_catalog(nobody, BRIEF):
+            pass
+    assert PASSWORD not in str(caught.value.to_json())
+
+
+@pytest.mark.parametrize("after", [True, False])
+async def test_a_connection_lost_in_commit_is_looked_up_and_nothing_is_done_twice(
+    postgres_url: str, after: bool
+) -> None:
+    async with cutting(postgres_url) as cut, open_database(cut.url, LASTING) as database:
+        await database.write(tallies)
+        runs = 0
+
+        def once(conn: Connection) -> str:
+            nonlocal runs
+            runs += 1
+            tally(conn)
+            return f"run {runs}"
+
+        cut.word, cut.after = b"COMMIT;", after
+        result = await database.write(once)
+        assert cut.cuts == 1
+        assert await database.read(count) == 1
+        assert (runs, result) == ((1, "run 1") if after else (2, "run 2"))
+
+
+async def test_an_outcome_that_cannot_be_known_is_said_to_be_unknown(postgres_url: str) -> None:
+    async with cutting(postgres_url) as cut, open_database(cut.url, BRIEF) as database:
+        await database.write(tallies)
+        cut.word, cut.after = b"COMMIT;", True
+
+        def cut_off(conn: Connection) -> None:
+            tally(conn)
+            cut.refusing = True  # and nobody gets through to ask
+
+        with pytest.raises(StorageUnavailable) as caught:
+            await database.write(cut_off)
+        assert "cannot be known" in caught.value.summary
+        cut.refusing = False
+        assert await database.read(count) == 1
+
+
+async def test_a_connection_lost_in_the_middle_is_no_matter(postgres_url: str) -> None:
+    async with cutting(postgres_url) as cut, open_catalog(cut.url, LASTING) as catalog:
+        await push(catalog, seed=b"1")
+        for word in (b"repositories", b"tag_history", b"pg_advisory", b"BEGIN"):
+            cut.word = word
+            await push(catalog, f"v-{word.decode()}", seed=word)
+        assert cut.cuts >= 3
+        cut.cut_all()
+        found = await asyncio.gather(*(catalog.tags(NAME, "", 10) for _ in range(10)))
+        assert all(len(page) == 4 for page in found)
+        await verify(catalog)
+
+
+async def test_two_that_wait_for_each_other_both_get_through(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+        await database.write(tallies)
+        runs = 0
+
+        def crossing(*names: str) -> None:
+            def function(conn: Connection) -> None:
+                nonlocal runs
+                runs += 1
+                tally(conn)
+                for name in names:
+                    exclusive(conn, Space.WORK, name)
+                    conn.execute(text("SELECT pg_sleep(0.1)"))
+
+            return function  # type: ignore[return-value]
+
+        await asyncio.gather(
+            database.write(crossing("a", "b")),  # type: ignore[func-returns-value,arg-type]
+            database.write(crossing("b", "a")),  # type: ignore[func-returns-value,arg-type]
+        )
+        assert runs > 2
+        assert await database.read(count) == 2
+
+
+async def test_who_inserts_what_another_inserts_just_now_looks_again(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+        asked = text("SELECT id FROM projects WHERE name = 'x'")
+        insert = text("INSERT INTO projects (name, created_at) VALUES ('x', 0) RETURNING id")
+
+        def look_then_make(conn: Connection) -> int:
+            found = conn.execute(asked).scalar()
+            if found is None:
+                conn.execute(text("SELECT pg_sleep(0.1)"))
+                found = conn.execute(insert).scalar_one()
+            return int(found)
+
+        made = await asyncio.gather(*(database.write(look_then_make) for _ in range(8)))
+        assert len(set(made)) == 1
+
+
+async def test_what_always_breaks_a_rule_of_the_schema_is_told_in_the_end(
+    postgres_url: str,
+) -> None:
+    async with open_database(postgres_url) as database:
+
+        def dangle(conn: Connection) -> None:
+            conn.execute(text("INSERT INTO tags VALUES (77, 'v1', 'sha256:0', 0)"))
+
+        with pytest.raises(StorageError) as caught:
+            await database.write(dangle)
+        assert "repository_id" in caught.value.why
+
+
+async def test_an_error_that_was_swallowed_is_no_success(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+
+        def swallow(conn: Connection) -> str:
+            make(conn)
+            with suppress(DBAPIError):
+                conn.execute(text("SELECT 1/0"))
+            return "done"
+
+        with pytest.raises(StorageError):
+            await database.write(swallow)
+        assert await database.read(lambda conn: rows.repositories_page(conn, "", 9)) == []
+
+
+async def test_a_statement_that_takes_too_long_is_ended_and_told(postgres_url: str) -> None:
+    async with open_database(postgres_url, replace(BRIEF, statement_timeout=0.2)) as database:
+        with pytest.raises(StorageUnavailable) as caught:
+            await database.read(lambda conn: conn.execute(text("SELECT pg_sleep(60)")))
+        assert "too long" in caught.value.summary
+
+
+async def test_more_requests_than_connections_wait_their_turn_and_then_are_told(
+    postgres_url: str,
+) -> None:
+    async with open_database(postgres_url, BRIEF) as database:
+
+        def asleep(seconds: float) -> object:
+            return lambda conn: conn.execute(text(f"SELECT pg_sleep({seconds})")).all()
+
+        await asyncio.gather(*(database.read(asleep(0.05)) for _ in range(9)))  # type: ignore[arg-type]
+        outcomes = await asyncio.gather(
+            *(database.read(asleep(1.2)) for _ in range(5)),  # type: ignore[arg-type]
+            return_exceptions=True,
+        )
+        told = [o for o in outcomes if isinstance(o, StorageUnavailable)]
+        assert len(told) == 2
+        assert "database.pool" in told[0].remedy
+
+
+async def test_reads_cannot_write(postgres_url: str) -> None:
+    async with open_database(postgres_url, BRIEF) as database:
+        with pytest.raises(StorageError):
+            await database.read(make)
+
+
+async def test_reads_see_one_moment(postgres_url: str) -> None:
+    async with open_catalog(postgres_url) as catalog:
+        loop = asyncio.get_running_loop()
+        looked, written = asyncio.Event(), asyncio.Event()
+
+        def twice(conn: Connection) -> tuple[int, int]:
+            from sqlalchemy.util import await_only
+
+            first = len(rows.repositories_page(conn, "", 9))
+            loop.call_soon(looked.set)
+            await_only(written.wait())
+            return first, len(rows.repositories_page(conn, "", 9))
+
+        reading = asyncio.ensure_future(catalog.database.read(twice))
+        await looked.wait()
+        await catalog.database.write(make)
+        written.set()
+        assert await reading == (0, 0)
+
+
+async def test_a_peer_that_says_nothing_more_is_given_up(postgres_url: str) -> None:
+    options = DatabaseOptions(patience=1, statement_timeout=0.2)
+    async with cutting(postgres_url) as cut, open_database(cut.url, options) as database:
+        await database.read(count_projects)
+        cut.deaf = True
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            await database.read(count_projects)
+        assert time.monotonic() - began < 20
+        cut.deaf = False
+        assert await database.read(count_projects) == 0
+
+
+def count_projects(conn: Connection) -> int:
+    return int(conn.execute(text("SELECT count(*) FROM projects")).scalar_one())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("not-to-be-shown", "wrong-one"), "does not let us in"),
+        (("test_", "nowhere_"), "does not let us in"),
+        (("postgresql://", "mysql://"), "address"),
+        (("?sslmode=prefer", "?sslmode=perhaps"), "address"),
+        (("?sslmode=prefer", "?sslmode=verify-full&sslrootcert=/nowhere.pem"), ""),
+        (("?sslmode=prefer", f"?password={PASSWORD}"), "address"),
+        (("@127", "@[127"), "address"),
+    ],
+)
+async def test_an_address_that_does_not_lead_there_is_told_without_the_password(
+    postgres_url: str, change: tuple[str, str], words: str
+) -> None:
+    url = f"{postgres_url}?sslmode=prefer".replace(*change)
+    with pytest.raises((StorageError, ConfigError)) as caught:
+        async with open_database(url, BRIEF):
+            pass
+    error: BaseException | None = caught.value
+    assert words in str(error)
+    shown = str(caught.value.to_json()) + repr(error)
+    assert PASSWORD not in shown
+    assert "wrong-one" not in shown
+    assert caught.value.remedy
+
+
+async def test_the_password_may_come_from_elsewhere(postgres_url: str) -> None:
+    without = postgres_url.replace(f":{PASSWORD}", "")
+    async with open_database(without, replace(BRIEF, password=PASSWORD)) as database:
+        assert await database.read(count_projects) == 0
+    assert PASSWORD not in repr(replace(BRIEF, password=PASSWORD))
+
+
+async def test_a_full_disk_is_told_as_such(postgres_url: str) -> None:
+    async with open_database(postgres_url, BRIEF) as database:
+        full = text("DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$")
+        with pytest.raises(NoSpace):
+            await database.write(lambda conn: conn.execute(full))
+
+
+async def test_a_standby_is_left_for_the_primary(postgres: Postgres, postgres_url: str) -> None:
+    name = postgres_url.rpartition("/")[2]
+    async with open_catalog(postgres_url, LASTING) as catalog:
+        postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        postgres.sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        pushing = asyncio.ensure_future(catalog.link_blob(NAME, Digest.of(b"x"), 1))
+        await asyncio.sleep(0.2)
+        postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+        await pushing
+        assert await catalog.blob_size(NAME, Digest.of(b"x")) == 1
+
+
+async def test_a_pushed_image_is_kept_byte_for_byte(postgres_url: str) -> None:
+    async with open_catalog(postgres_url) as catalog:
+        new = image(bytes(range(256)), annotations={"text": "Ωμέγα \u0001 \U0001f40b"})
+        await catalog.link_blob(NAME, Digest.of(bytes(range(256))), 256)
+        await catalog.put_manifest(NAME, new, ["v1"])
+        found = await catalog.manifest(NAME, "v1")
+        assert found is not None
+        assert found.body == new.body

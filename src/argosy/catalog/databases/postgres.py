@@ -137,8 +137,11 @@ class PostgresDatabase:
         async with engine.connect() as conn:
             try:
                 yield conn
-            except TimeoutError:
-                await conn.invalidate()  # an answer that did not come may come to somebody else
+            except Exception as e:
+                # A late answer would come to whom the connection is given next; and one that
+                # leads to a standby is of no use to anybody.
+                if meaning(e) is Meaning.LOST and not conn.invalidated:
+                    await conn.invalidate()
                 raise
 
     @asynccontextmanager
@@ -147,12 +150,12 @@ class PostgresDatabase:
         listener = Listener(
             lambda: connect(self._address, self._options), self.changes, self._stamp
         )
-        failed: Exception | None = None
+        failed: BaseException | None = None
         async with asyncio.TaskGroup() as group:
             task = group.create_task(listener.run())
             try:
                 yield
-            except Exception as e:  # noqa: BLE001 - raised below, outside of a group
+            except BaseException as e:  # noqa: BLE001 - raised below, outside of a group
                 failed = e
             finally:
                 task.cancel()
