@@ -1,11 +1,11 @@
 """Who may do what, from memory where memory is fresh.
 
-What a node keeps of somebody it forgets when the catalog tells it of a change (its own
-writes, and those of other nodes), and reads anew after half a minute in any case.
+What a process keeps of anybody it forgets when the catalog says that something changed
+(its own writes, and those of other processes and nodes), and reads anew after half a minute
+in any case.
 """
 
 import time
-from collections.abc import Iterable
 from typing import Final
 
 from argosy.access import standing as standings
@@ -15,18 +15,22 @@ from argosy.access.standing import Standing
 from argosy.catalog import people
 from argosy.catalog.cache import Cache
 from argosy.catalog.database import Database
-from argosy.catalog.databases.announcing import EVERYTHING, Key
 from argosy.values import frozen
 
 _FRESH: Final = 30.0
 _MOST: Final = 50_000
 
 
+class _Age:
+    """What all that was read between two changes has in common: nothing but being the same."""
+
+
 @frozen
 class _Held:
-    """What was read, and until when (seconds since 1970) it is believed."""
+    """What was read, in which age, and until when (seconds since 1970) it is believed."""
 
     standing: Standing
+    age: _Age | None
     until: float
 
 
@@ -45,26 +49,33 @@ class Authority:
         self._db = database
         self._fresh: Final = fresh
         self._held: Cache[tuple[str, int], _Held] = Cache(_MOST)
-        self._open: Cache[str, _Open] = Cache(_MOST)
+        self._ages: Final = database.changes.cache(people.STANDINGS[0], 1, _nothing)
+        self._open: Final = database.changes.cache("project", _MOST, _one)
 
     def known(self, principal: Principal) -> Standing | None:
         """The standing of somebody if memory has it."""
         held = self._held.get(principal.key)
-        return held.standing if held is not None and held.until > time.time() else None
+        if held is None or held.until <= time.time() or held.age is not self._ages.get(()):
+            return None
+        return held.standing
 
     async def standing(self, principal: Principal) -> Standing:
         """The standing of somebody."""
         if (found := self.known(principal)) is not None:
             return found
         key = principal.key
-        self._held.drop(key)
-        held = await self._held.load(key, lambda: self._read(principal))
+        # The age comes first: what changes while the rows are read ends it.
+        age = await self._ages.load((), _begin)
+        ahead = self._held.get(key)
+        if ahead is not None and (ahead.age is not age or ahead.until <= time.time()):
+            self._held.drop(key)
+        held = await self._held.load(key, lambda: self._read(principal, age))
         assert held is not None  # it is always read
         return held.standing
 
-    async def _read(self, principal: Principal) -> _Held:
+    async def _read(self, principal: Principal, age: _Age | None) -> _Held:
         found = await self._db.read(lambda conn: standings.read(conn, principal))
-        return _Held(found, min(time.time() + self._fresh, found.until))
+        return _Held(found, age, min(time.time() + self._fresh, found.until))
 
     def at_once(self, principal: Principal, need: Permission) -> bool | None:
         """Whether they may; None if memory does not know."""
@@ -73,10 +84,8 @@ class Authority:
             return None
         if standing.may(need):
             return True
-        held = self._open.get(need.project)
-        if held is None or held.until <= time.time():
-            return None
-        return standing.may(need, public=held.public)
+        public = self.known_public(need.project)
+        return None if public is None else standing.may(need, public=public)
 
     async def may(self, principal: Principal, need: Permission) -> bool:
         """Whether they may."""
@@ -85,7 +94,7 @@ class Authority:
 
     def known_public(self, project: str) -> bool | None:
         """Whether everybody may pull from a project; None if memory does not know."""
-        held = self._open.get(project)
+        held = self._open.get((project,))
         return held.public if held is not None and held.until > time.time() else None
 
     async def is_public(self, project: str) -> bool:
@@ -94,8 +103,8 @@ class Authority:
             return False
         if (known := self.known_public(project)) is not None:
             return known
-        self._open.drop(project)
-        held = await self._open.load(project, lambda: self._look(project))
+        self._open.drop((project,))
+        held = await self._open.load((project,), lambda: self._look(project))
         assert held is not None  # it is always read
         return held.public
 
@@ -103,16 +112,14 @@ class Authority:
         found = await self._db.glance(lambda conn: people.is_public(conn, project))
         return _Open(found, time.time() + self._fresh)
 
-    def forget(self, keys: Iterable[Key]) -> None:
-        """What the catalog says has changed."""
-        for kind, *name in keys:
-            if (kind,) == EVERYTHING or kind in ("user", "group"):
-                # Robots and tokens stand on their makers and owners: all are read anew.
-                self._held.clear()
-            elif kind in ("robot", "token"):
-                self._held.drop((kind, int(name[0])))
-            if (kind,) == EVERYTHING:
-                self._open.clear()
-            elif kind == "project":
-                self._open.drop(name[0])
-                self._held.clear()
+
+async def _begin() -> _Age:
+    return _Age()
+
+
+def _nothing(_: _Age) -> int:
+    return 0
+
+
+def _one(_: _Open) -> int:
+    return 1

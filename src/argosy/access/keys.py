@@ -71,7 +71,7 @@ class KeyRing:
         """Read the keys, make the first one, and the next one when its time has come."""
         stored = await self._db.read(lambda conn: signing_keys.keys(conn, _micro(time.time())))
         if not stored or self._is_late(stored):
-            await self.rotate(at_once=not stored, only_if_late=True)
+            await self._rotate(SYSTEM, at_once=not stored, only_if_late=True)
             stored = await self._db.read(lambda conn: signing_keys.keys(conn, _micro(time.time())))
         known = {key.kid: key for key in self._keys}
         self._keys = [await in_thread(self._opened, one, known.get(one.kid)) for one in stored]
@@ -82,13 +82,14 @@ class KeyRing:
         if time.time() - self._loaded > self._options.reload:
             await self.load()
 
-    async def rotate(
-        self, by: Actor = SYSTEM, *, at_once: bool = False, only_if_late: bool = False
-    ) -> str:
-        """A new key, published now and signing soon; its id. `at_once`: signing now.
+    async def rotate(self, by: Actor = SYSTEM, *, at_once: bool = False) -> str:
+        """A new key, published now and signing soon; its id. `at_once`: signing now."""
+        kid = await self._rotate(by, at_once=at_once, only_if_late=False)
+        await self.load()
+        return kid
 
-        `only_if_late`: nothing, if another node has just done it.
-        """
+    async def _rotate(self, by: Actor, *, at_once: bool, only_if_late: bool) -> str:
+        # Only if late: not if another node has just done it.
         new = await in_thread(self._made, at_once)
 
         def write(conn: Connection) -> str:
@@ -128,10 +129,6 @@ class KeyRing:
         self._tried = time.time()
         await self.load()
         return self.find(kid)
-
-    def forget(self) -> None:
-        """Another node has changed them: the next `refresh` reads them."""
-        self._loaded = 0.0
 
     def jwks(self) -> dict[str, Any]:
         """What others verify our tokens with (RFC 7517)."""

@@ -14,6 +14,7 @@ from argosy.access.secrets import hashed
 from argosy.catalog import people, robots, tokens
 from argosy.values import frozen
 
+_ROLES: Final = {role.value: role for role in Role}
 _ORDER: Final = {role: place for place, role in enumerate(Role)}
 
 
@@ -162,10 +163,9 @@ def _highest(pairs: Iterable[tuple[str, str]]) -> dict[str, Role]:
     """The best role in each project; a role that this version does not know is none."""
     found: dict[str, Role] = {}
     for project, name in pairs:
-        if name in Role:
-            role = Role(name)
-            if project not in found or _ORDER[role] > _ORDER[found[project]]:
-                found[project] = role
+        role = _ROLES.get(name)
+        if role and (project not in found or _ORDER[role] > _ORDER[found[project]]):
+            found[project] = role
     return found
 
 

@@ -1,8 +1,8 @@
 """Rows of users, of the groups they are in, and of who is a member of which project.
 
-Each function does one thing on an open connection. What others keep in memory of a user
-goes by ("user", id), and of a project's members and visibility by ("project", name):
-`changed` tells them.
+Each function does one thing on an open connection. What memory knows of anybody's standing
+goes by one key, `STANDINGS`: robots stand on their makers, members on their groups, and
+all of it changes seldom.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ from argosy.catalog.databases.announcing import Key, changed
 from argosy.values import frozen
 
 LOCAL: Final = "local"
+STANDINGS: Final[Key] = ("standings",)
 
 
 @frozen(kw_only=True)
@@ -110,7 +111,7 @@ def change_user(conn: Connection, key: int, values: Mapping[str, Any]) -> None:
     conn.execute(
         update(t.users).where(_u.id == key).values(**values, version=t.users.c.version + 1)
     )
-    changed(conn, user_key(key))
+    changed(conn, STANDINGS)
 
 
 def touch_user(conn: Connection, key: int, values: Mapping[str, Any]) -> None:
@@ -126,7 +127,6 @@ def remove_user(conn: Connection, key: int) -> None:
     conn.execute(
         delete(t.refresh_tokens).where(refresh.kind == "user", refresh.principal_id == key)
     )
-    orphans = list(conn.execute(select(robots.id).where(robots.created_by_id == key)).scalars())
     conn.execute(
         update(t.robots)
         .where(robots.created_by_id == key)
@@ -136,12 +136,7 @@ def remove_user(conn: Connection, key: int) -> None:
     m = t.members.c
     conn.execute(delete(t.members).where(m.kind == "user", m.name == name))
     conn.execute(delete(t.users).where(_u.id == key))
-    changed(conn, user_key(key), *(("robot", str(one)) for one in orphans))
-
-
-def user_key(key: int) -> Key:
-    """What memory knows a user by."""
-    return ("user", str(key))
+    changed(conn, STANDINGS)
 
 
 def groups(conn: Connection, key: int) -> list[str]:
@@ -160,7 +155,7 @@ def set_groups(conn: Connection, key: int, names: Iterable[str]) -> None:
         conn.execute(delete(t.user_groups).where(g.user_id == key, g.name.in_(gone)))
     for name in sorted(wanted - present):
         conn.execute(insert(t.user_groups).values(user_id=key, name=name))
-    changed(conn, user_key(key))
+    changed(conn, STANDINGS)
 
 
 def roles(conn: Connection, name: str, in_groups: Iterable[str]) -> list[tuple[str, str]]:
@@ -195,6 +190,7 @@ def set_member(conn: Connection, project: int, new: Member) -> bool:
     """Give a role; False if they were a member already, with whatever role."""
     m = t.members.c
     same = (m.project_id == project) & (m.kind == new.kind) & (m.name == new.name)
+    changed(conn, STANDINGS)
     if conn.execute(update(t.members).where(same).values(role=new.role)).rowcount:
         return False
     row = {"project_id": project, "kind": new.kind, "name": new.name, "role": new.role}
@@ -209,15 +205,8 @@ def remove_member(conn: Connection, project: int, kind: str, name: str) -> bool:
     gone = conn.execute(
         delete(t.members).where(m.project_id == project, m.kind == kind, m.name == name)
     )
+    changed(conn, STANDINGS)
     return gone.rowcount > 0
-
-
-def members_changed(conn: Connection, kind: str, name: str) -> None:
-    """Tell who keeps in memory what a user may do, or everybody of a group."""
-    if kind == "group":
-        changed(conn, ("group", name))
-    elif (found := user(conn, name)) is not None:
-        changed(conn, user_key(found.id))
 
 
 def project(conn: Connection, name: str) -> int | None:

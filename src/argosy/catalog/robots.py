@@ -1,4 +1,4 @@
-"""Rows of robot accounts. What memory keeps of one goes by ("robot", id)."""
+"""Rows of robot accounts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -7,7 +7,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from argosy.catalog import schema as t
-from argosy.catalog.databases.announcing import Key, changed
+from argosy.catalog.databases.announcing import changed
+from argosy.catalog.people import STANDINGS
 from argosy.values import frozen
 
 
@@ -66,7 +67,7 @@ def change_robot(conn: Connection, key: int, values: Mapping[str, Any]) -> None:
     conn.execute(
         update(t.robots).where(_r.id == key).values(**values, version=t.robots.c.version + 1)
     )
-    changed(conn, robot_key(key))
+    changed(conn, STANDINGS)
 
 
 def touch_robots(conn: Connection, used: Mapping[int, int]) -> None:
@@ -83,12 +84,7 @@ def remove_robot(conn: Connection, key: int) -> None:
     )
     conn.execute(delete(t.workload_rules).where(rules.robot_id == key))
     conn.execute(delete(t.robots).where(_r.id == key))
-    changed(conn, robot_key(key))
-
-
-def robot_key(key: int) -> Key:
-    """What memory knows a robot by."""
-    return ("robot", str(key))
+    changed(conn, STANDINGS)
 
 
 def _robot(row: Row[Any] | None) -> Robot | None:

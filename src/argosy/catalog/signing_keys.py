@@ -1,16 +1,13 @@
-"""Rows of the keys that access tokens are signed with. Memory knows them all by ("signing-keys",)."""
+"""Rows of the keys that access tokens are signed with."""
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from argosy.catalog import schema as t
-from argosy.catalog.databases.announcing import Key, changed
 from argosy.values import frozen
-
-ALL: Final[Key] = ("signing-keys",)
 
 
 @frozen(kw_only=True)
@@ -52,7 +49,6 @@ def add_key(conn: Connection, new: StoredKey) -> None:
     row = {name: getattr(new, name) for name in ("kid", "algorithm", "private", "public")}
     row |= {name: getattr(new, name) for name in ("created_at", "signs_from", "accepted_until")}
     conn.execute(insert(t.signing_keys).values(row))
-    changed(conn, ALL)
 
 
 def retire_keys(conn: Connection, but: str, until: int) -> None:
@@ -62,7 +58,6 @@ def retire_keys(conn: Connection, but: str, until: int) -> None:
         .where(_k.kid != but, _k.accepted_until.is_(None))
         .values(accepted_until=until)
     )
-    changed(conn, ALL)
 
 
 def sweep_keys(conn: Connection, now: int) -> int:

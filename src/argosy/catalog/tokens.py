@@ -6,7 +6,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from argosy.catalog import schema as t
-from argosy.catalog.databases.announcing import Key, changed
+from argosy.catalog.databases.announcing import changed
+from argosy.catalog.people import STANDINGS
 from argosy.values import frozen
 
 
@@ -81,12 +82,7 @@ def revoke_token(conn: Connection, key: int) -> None:
         update(t.tokens).where(_p.id == key, _p.revoked_at.is_(None)).values(revoked_at=t.now())
     )
     conn.execute(delete(t.refresh_tokens).where(_f.kind == "token", _f.principal_id == key))
-    changed(conn, token_key(key))
-
-
-def token_key(key: int) -> Key:
-    """What memory knows a personal access token by."""
-    return ("token", str(key))
+    changed(conn, STANDINGS)
 
 
 def touch_tokens(conn: Connection, used: Mapping[int, int]) -> None:

@@ -1,0 +1,88 @@
+"""Members of projects: users and groups with a role."""
+
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from argosy.access.permission import Role
+from argosy.catalog import people
+from argosy.catalog import schema as t
+from argosy.catalog.actor import Actor
+from argosy.catalog.audit import Entry, record
+from argosy.catalog.database import Database
+from argosy.catalog.people import Member
+from argosy.errors import NotFound, UsageError
+
+MemberKind = Literal["user", "group"]
+
+
+class Members:
+    """Who belongs to which project."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def page(self, project: str, after: tuple[str, str], count: int) -> list[Member]:
+        """At most `count` members of a project after (kind, name); NotFound."""
+        return await self._db.read(
+            lambda conn: people.members_page(conn, _project(conn, project), after, count)
+        )
+
+    async def get(self, project: str, kind: MemberKind, name: str) -> Member:
+        """One member; NotFound."""
+        return await self._db.read(lambda conn: _known(conn, project, kind, name))
+
+    async def put(
+        self, by: Actor, project: str, kind: MemberKind, name: str, role: Role
+    ) -> tuple[Member, bool]:
+        """Give a role, instead of the one that was; and whether they are new. NotFound.
+
+        A user must exist. A group is what a directory or identity provider says it is.
+        """
+        new = Member(kind=kind, name=name, role=role, created_at=t.now(), created_by=by.name)
+        if not name or len(name) > 255:
+            raise UsageError(f"a {kind} has a name of 1 to 255 characters")
+
+        def write(conn: Connection) -> tuple[Member, bool]:
+            key = _project(conn, project)
+            if kind == "user" and people.user(conn, name) is None:
+                raise NotFound(f"no user {name}", remedy="they become one at their first login")
+            before = people.member(conn, key, kind, name)
+            if before is None or before.role != role:
+                people.set_member(conn, key, new)
+                was = "" if before is None else before.role
+                details = {"role": str(role), "was": was}
+                record(conn, by, _entry("member.set", project, (kind, name), details))
+            return _known(conn, project, kind, name), before is None
+
+        return await self._db.write(write)
+
+    async def remove(self, by: Actor, project: str, kind: MemberKind, name: str) -> None:
+        """Take the role away; NotFound."""
+
+        def write(conn: Connection) -> None:
+            found = _known(conn, project, kind, name)
+            people.remove_member(conn, _project(conn, project), kind, name)
+            details = {"was": found.role}
+            record(conn, by, _entry("member.remove", project, (kind, name), details))
+
+        await self._db.write(write)
+
+
+def _known(conn: Connection, project: str, kind: str, name: str) -> Member:
+    found = people.member(conn, _project(conn, project), kind, name)
+    if found is None:
+        raise NotFound(f"no {kind} {name} in project {project}")
+    return found
+
+
+def _project(conn: Connection, name: str) -> int:
+    if (found := people.project(conn, name)) is None:
+        raise NotFound(f"no project {name}")
+    return found
+
+
+def _entry(action: str, project: str, member: tuple[str, str], details: dict[str, str]) -> Entry:
+    kind, name = member
+    resource = f"{project}/{kind}/{name}"
+    return Entry(action=action, resource=resource, project=project, details=details)

@@ -1,0 +1,212 @@
+"""Users: made, changed, removed; their passwords. Every change is in the audit log with it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from argosy.access import passwords as rules
+from argosy.access import throttle
+from argosy.access.accounts.conflicts import Conflict
+from argosy.access.identity.onboarding import unusable
+from argosy.access.logins import WRONG, Logins, Slowed
+from argosy.access.refused import Refused
+from argosy.access.secrets import one_time_password
+from argosy.catalog import people, tokens
+from argosy.catalog.actor import Actor
+from argosy.catalog.audit import Entry, record
+from argosy.catalog.database import Database
+from argosy.catalog.people import LOCAL, User
+from argosy.errors import NotFound, UsageError
+from argosy.values import frozen
+
+Check = Callable[[User], object]
+"""Sees the user as it is in the transaction of the change, and may raise (If-Match)."""
+
+ADMIN: Final = "admin"
+
+
+@frozen(kw_only=True)
+class NewUser:
+    """A local user to make. No password: one is made, to be changed at the first login."""
+
+    name: str
+    email: str = ""
+    password: str = ""
+    is_admin: bool = False
+
+
+@frozen(kw_only=True)
+class UserChange:
+    """What to change; None leaves it."""
+
+    email: str | None = None
+    is_admin: bool | None = None
+    disabled: bool | None = None
+
+
+class Users:
+    """The users of a registry."""
+
+    def __init__(self, database: Database, logins: Logins) -> None:
+        self._db = database
+        self._logins = logins
+
+    async def get(self, name: str) -> User:
+        """The user of that name; NotFound."""
+        return await self._db.read(lambda conn: _known(conn, name))
+
+    async def page(self, after: str, count: int) -> list[User]:
+        """At most `count` users whose names come after `after`."""
+        return await self._db.read(lambda conn: people.users_page(conn, after, count))
+
+    async def create(self, by: Actor, new: NewUser) -> tuple[User, str]:
+        """A new local user, and the one-time password if none was given; Conflict, UsageError."""
+        if why := unusable(new.name):
+            raise UsageError(
+                f"{new.name[:100]!r} cannot be a user's name", why=why, remedy="choose another"
+            )
+        once = "" if new.password else one_time_password()
+        if new.password:
+            rules.check(new.password, new.name)
+        stored = await self._logins.passwords.hash(new.password or once)
+        made = await self._db.write(lambda conn: _made(conn, by, new, stored, bool(once)))
+        return made, once
+
+    async def update(
+        self, by: Actor, name: str, change: UserChange, check: Check | None = None
+    ) -> User:
+        """The user with that changed; NotFound, Conflict if nobody would administer the system."""
+
+        def write(conn: Connection) -> User:
+            user = _known(conn, name)
+            if check is not None:
+                check(user)
+            values = {
+                field: value
+                for field in ("email", "is_admin", "disabled")
+                if (value := getattr(change, field)) is not None and value != getattr(user, field)
+            }
+            if not values:
+                return user
+            if values.get("is_admin") is False or values.get("disabled"):
+                _keep_an_admin(conn, user)
+            people.change_user(conn, user.id, values)
+            if values.get("disabled"):
+                tokens.drop_refresh_tokens(conn, "user", user.id)
+            record(conn, by, Entry(action="user.update", resource=name, details=values))
+            return _known(conn, name)
+
+        return await self._db.write(write)
+
+    async def remove(self, by: Actor, name: str, check: Check | None = None) -> None:
+        """Forget a user; the robots they made are disabled until somebody adopts them."""
+
+        def write(conn: Connection) -> None:
+            user = _known(conn, name)
+            if check is not None:
+                check(user)
+            _keep_an_admin(conn, user)
+            people.remove_user(conn, user.id)
+            record(conn, by, Entry(action="user.delete", resource=name))
+
+        await self._db.write(write)
+
+    async def set_password(self, by: Actor, name: str, password: str = "") -> str:
+        """Give a local user another password; without one, a one-time password, which is returned.
+
+        What was logged in with the old one is logged out; personal access tokens stay.
+        """
+        once = "" if password else one_time_password()
+        if password:
+            rules.check(password, name)
+        stored = await self._logins.passwords.hash(password or once)
+
+        def write(conn: Connection) -> None:
+            user = _known(conn, name)
+            _set_password(conn, user, stored, must_change=bool(once))
+            throttle.forget(conn, name)
+            record(conn, by, Entry(action="user.password", resource=name))
+
+        await self._db.write(write)
+        return once
+
+    async def change_password(self, by: Actor, old: str, new: str) -> Refused | None:
+        """Somebody changes their own (`by.name`), knowing the old one; also a one-time password."""
+        name, address = by.name, by.address
+        if (seconds := await self._logins.throttle.wait(name, address)) > 0:
+            return Slowed("too many wrong passwords", f"wait {seconds:.0f} s", seconds=seconds)
+        user, stored = await self._db.read(lambda conn: _with_password(conn, name))
+        if not await self._logins.passwords.verify(stored, old) or user is None or user.disabled:
+            await self._logins.throttle.failed(name, address)
+            return WRONG
+        rules.check(new, name)
+        if new == old:
+            raise rules.PasswordUnfit("the new password is the old one", remedy="choose another")
+        made = await self._logins.passwords.hash(new)
+
+        def write(conn: Connection) -> Refused | None:
+            if people.password_of(conn, user.id) != stored:
+                return WRONG  # somebody was quicker
+            _set_password(conn, user, made, must_change=False)
+            record(conn, by, Entry(action="user.password", resource=name))
+            return None
+
+        return await self._db.write(write)
+
+    async def first_admin(self, by: Actor) -> str | None:
+        """Make the user `admin` where there is none at all; the one-time password, None if there were."""
+        if await self._db.read(people.there_are_users):
+            return None
+        once = one_time_password()
+        stored = await self._logins.passwords.hash(once)
+        new = NewUser(name=ADMIN, is_admin=True)
+
+        def write(conn: Connection) -> bool:
+            if people.there_are_users(conn):
+                return False
+            _made(conn, by, new, stored, True)
+            return True
+
+        return once if await self._db.write(write) else None
+
+
+def _made(conn: Connection, by: Actor, new: NewUser, stored: str, once: bool) -> User:
+    if people.user(conn, new.name) is not None:
+        raise Conflict(f"there is a user {new.name}", remedy="choose another name")
+    values: dict[str, Any] = {"email": new.email, "is_admin": new.is_admin, "backend": LOCAL}
+    people.add_user(conn, new.name, {**values, "password": stored, "must_change": once})
+    details = {"is_admin": new.is_admin, "backend": LOCAL}
+    record(conn, by, Entry(action="user.create", resource=new.name, details=details))
+    return _known(conn, new.name)
+
+
+def _set_password(conn: Connection, user: User, stored: str, *, must_change: bool) -> None:
+    if user.backend != LOCAL:
+        raise Conflict(
+            f"the password of {user.name} is not kept here",
+            why=f"it is a user of {user.backend}",
+            remedy="change it there",
+        )
+    people.change_user(conn, user.id, {"password": stored, "must_change": must_change})
+    tokens.drop_refresh_tokens(conn, "user", user.id)
+
+
+def _keep_an_admin(conn: Connection, user: User) -> None:
+    if user.is_admin and not user.disabled and not people.other_admins(conn, user.id):
+        raise Conflict(
+            f"{user.name} is the last system admin",
+            why="nobody could administer the registry any more",
+            remedy="make somebody else a system admin first",
+        )
+
+
+def _known(conn: Connection, name: str) -> User:
+    if (found := people.user(conn, name)) is None:
+        raise NotFound(f"no user {name}")
+    return found
+
+
+def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
+    user = people.user(conn, name)
+    return user, None if user is None else people.password_of(conn, user.id)
