@@ -30,6 +30,7 @@ _RACES: Final = frozenset(
         "23503",  # foreign_key_violation
     }
 )
+_PLAN_CHANGED: Final = "InvalidCachedStatementError"  # a table was altered: it is prepared anew
 _LOST: Final = frozenset(
     {
         "57P01",  # admin_shutdown
@@ -67,7 +68,7 @@ _BY_STATE: Final[dict[str, tuple[type[StorageError], str, str]]] = {
 def meaning(error: BaseException) -> Meaning:
     """What `error` means; for those that are not of the database, FINAL."""
     state = _state(error)
-    if state in _RACES:
+    if state in _RACES or type(getattr(error, "orig", None)).__name__ == _PLAN_CHANGED:
         return Meaning.RACE
     if state in _LOST or state.startswith("08"):
         return Meaning.LOST
