@@ -119,8 +119,8 @@ async def test_every_search_goes_by_an_index(
 ) -> None:
     """So many entries that PostgreSQL does not prefer to read them all."""
     values = (
-        "SELECT {at}, 'user' || n % 300, 'user', '', '', {action} || n % 200, 'p' || n % 400,"
-        " 'p' || n % 400 || '/app:' || n, 'd' || n, CASE WHEN n % 500 = 0 THEN 'denied'"
+        "SELECT {at}, 'user' || (n % 300), 'user', '', '', {action} || (n % 200), 'p' || (n % 400),"
+        " 'p' || (n % 400) || '/app:' || n, 'd' || n, CASE WHEN n % 500 = 0 THEN 'denied'"
         " ELSE 'done' END, '{{}}', 1 FROM {series}"
     ).format(
         at=f"{NOON} + n * CAST({HOUR} AS BIGINT)",
