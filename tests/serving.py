@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from blockbuster import blockbuster_ctx
 
-from argosy.server.app import App, open_app
+from argosy.server.app import App
 from argosy.server.http.server import Server, ServerOptions
+from argosy.server.opening import embedded, open_app
 
 OCTETS = "application/octet-stream"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -168,7 +169,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        async with open_app(str(self._data)) as self.app:
+        async with open_app(embedded(str(self._data))) as self.app:
             options = ServerOptions(log=self.app.metrics.tell)
             async with Server(self.app, options) as server:
                 self.port = server.port

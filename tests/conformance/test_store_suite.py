@@ -12,8 +12,8 @@ from argosy.content.memory import MemoryStore
 from argosy.content.store import Source, Store
 from argosy.content.suite import CHECKS, Check, Place
 from argosy.model.reference import Reference
-from argosy.server.app import open_app
 from argosy.server.http.server import Server, ServerOptions
+from argosy.server.opening import embedded, open_app
 from argosy.settings import Settings
 from argosy.stores.archive import read_archive, write_archive
 from argosy.stores.layout import OCILayout
@@ -71,7 +71,7 @@ def archive(*, docker: bool) -> Opening:
 
 @asynccontextmanager
 async def hosted(tmp: Path) -> AsyncIterator[Place]:
-    async with open_app(str(tmp / "registry")) as app:
+    async with open_app(embedded(str(tmp / "registry"))) as app:
 
         def repository() -> HostedRepository:
             return HostedRepository(app.catalog, app.store, "team/suite")
@@ -83,7 +83,7 @@ async def hosted(tmp: Path) -> AsyncIterator[Place]:
 async def served(tmp: Path) -> AsyncIterator[Place]:
     """Our server on a socket, our client before it."""
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(open_app(str(tmp / "registry")))
+        app = await stack.enter_async_context(open_app(embedded(str(tmp / "registry"))))
         server = await stack.enter_async_context(Server(app, ServerOptions()))
         client = await stack.enter_async_context(Client(Settings(retries=0)))
         reference = Reference.parse(f"127.0.0.1:{server.port}/team/suite")

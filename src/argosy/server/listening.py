@@ -1,7 +1,6 @@
 """Where to listen, and what must be in place before the world may reach it."""
 
 import ipaddress
-import os
 from typing import Self
 
 from argosy.errors import UsageError
@@ -77,8 +76,3 @@ def check(address: Address, files: TLSFiles) -> None:
             remedy="add --tls-cert, --tls-key and --client-ca (clients then need a certificate of"
             " that authority), or listen on 127.0.0.1",
         )
-
-
-def data_directory(given: str | None, home: str) -> str:
-    """The directory the registry lives in, absolute."""
-    return os.path.abspath(given or os.path.join(home, "registry"))

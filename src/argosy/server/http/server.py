@@ -22,6 +22,7 @@ from argosy.server.http.wire import MAX_AHEAD, Wire
 from argosy.values import frozen
 
 if TYPE_CHECKING:
+    import socket
     from ssl import SSLContext
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 0  # 0: a free one
     unix: str | None = None  # a socket's path, instead of host and port
+    inherited: "socket.socket | None" = None  # bound already, and shared with other processes
     tls: "SSLContext | None" = None
     log: AccessLog | None = None
     request_ids: bool = False  # answers carry X-Request-Id
@@ -129,10 +131,12 @@ class Server:
                 backlog=options.backlog,
                 ssl_handshake_timeout=handshake,
             )
+        where: dict[str, Any] = {"host": options.host, "port": options.port}
+        if options.inherited is not None:
+            where = {"sock": options.inherited}
         return await self.loop.create_server(
             lambda: Wire(self),
-            options.host,
-            options.port,
+            **where,
             ssl=options.tls,
             backlog=options.backlog,
             ssl_handshake_timeout=handshake,

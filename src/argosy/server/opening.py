@@ -1,0 +1,134 @@
+"""The server put together from its settings: database, blobs, guard, registry, API, housekeeping.
+
+    DATA/argosy.db    the catalog, unless it is in PostgreSQL
+    DATA/blobs, DATA/uploads    the bytes, unless they are in a bucket
+    DATA/lock    held while a server runs on DATA
+
+Nothing here walks the store: a start costs the same whatever it holds, and what a
+killed server leaves behind needs no repair.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from argosy.catalog.catalog import Catalog
+from argosy.catalog.database import open_database
+from argosy.catalog.databases.options import DatabaseOptions
+from argosy.concurrency import in_thread
+from argosy.errors import StorageError
+from argosy.server.app import App
+from argosy.server.config.sections import DatabaseSection, ServerSection, ServerSettings
+from argosy.server.metrics import MetricsOptions
+from argosy.stores.blobs import BlobStore
+from argosy.values import frozen
+
+log = logging.getLogger("argosy.server")
+
+_SWEEP_EVERY: Final = 600.0
+
+
+@frozen(kw_only=True)
+class Place:
+    """Which of several processes on one data directory this is; number 0 keeps house."""
+
+    number: int = 0
+    of: int = 1
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is the only one, and so has the lock itself."""
+        return self.of == 1
+
+
+ALONE: Final = Place()
+
+
+def embedded(data: str) -> ServerSettings:
+    """The settings of a registry on one directory, with nothing else to it."""
+    return ServerSettings(server=ServerSection(data=data))
+
+
+@asynccontextmanager
+async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncIterator[App]:
+    """The registry as the settings say; one server per data directory, which is made if need be."""
+    data = settings.server.data
+    async with AsyncExitStack() as stack:
+        if place.is_alone:
+            lock: int = await in_thread(hold, data)
+            stack.callback(os.close, lock)  # the lock goes with it, also when the process is killed
+        database = await stack.enter_async_context(
+            open_database(_where(settings), _database(settings.database, place))
+        )
+        catalog = Catalog(database)
+        store = await in_thread(BlobStore, data)
+        app = App(catalog, store, metrics=_metrics(settings, place))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        running = []
+        if place.number == 0:
+            running.append(tasks.create_task(_sweep(store, settings.uploads.ttl)))
+        if not place.is_alone:
+            running.append(tasks.create_task(app.metrics.share()))
+        for task in running:
+            stack.callback(task.cancel)
+        yield app
+
+
+def _where(settings: ServerSettings) -> str:
+    return settings.database.url or os.path.join(settings.server.data, "argosy.db")
+
+
+def _database(section: DatabaseSection, place: Place) -> DatabaseOptions:
+    return DatabaseOptions(
+        pool=section.pool,
+        statement_timeout=section.statement_timeout,
+        patience=section.patience,
+        password=section.password,
+        workers=not place.is_alone,
+    )
+
+
+def _metrics(settings: ServerSettings, place: Place) -> MetricsOptions:
+    return MetricsOptions(
+        projects=settings.metrics.projects,
+        token=settings.metrics.token,
+        private=settings.auth.enabled,
+        directory="" if place.is_alone else os.path.join(settings.server.data, "metrics"),
+    )
+
+
+def hold(data: str) -> int:
+    """The data directory's lock as an open file (blocking); StorageError when another server has it."""
+    try:
+        os.makedirs(data, exist_ok=True)
+        fd = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as e:
+        raise StorageError(
+            f"cannot use {data} as data directory",
+            why=e.strerror or str(e),
+            remedy="give a directory that can be written with --data",
+        ) from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(fd)
+        raise StorageError(
+            f"another argosy server is running on {data}",
+            why="two servers on one directory would not see each other's changes",
+            remedy="stop it, or give another --data directory",
+        ) from e
+    return fd
+
+
+async def _sweep(store: BlobStore, ttl: float) -> None:
+    while True:
+        try:
+            if gone := await store.sweep(ttl):
+                log.info("removed %d uploads that nobody had written to for %g s", gone, ttl)
+        except (StorageError, OSError) as e:
+            log.warning("uploads left behind could not be removed: %s", e)
+        await asyncio.sleep(min(_SWEEP_EVERY, ttl))
