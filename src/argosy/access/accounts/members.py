@@ -1,5 +1,6 @@
 """Members of projects: users and groups with a role."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -14,6 +15,8 @@ from argosy.catalog.people import Member
 from argosy.errors import NotFound, UsageError
 
 MemberKind = Literal["user", "group"]
+Check = Callable[[Member | None], object]
+"""Sees the member as it is in the transaction of the change, and may raise (If-Match)."""
 
 
 class Members:
@@ -33,7 +36,14 @@ class Members:
         return await self._db.read(lambda conn: _known(conn, project, kind, name))
 
     async def put(
-        self, by: Actor, project: str, kind: MemberKind, name: str, role: Role
+        self,
+        by: Actor,
+        project: str,
+        kind: MemberKind,
+        name: str,
+        role: Role,
+        *,
+        check: Check | None = None,
     ) -> tuple[Member, bool]:
         """Give a role, instead of the one that was; and whether they are new. NotFound.
 
@@ -48,6 +58,8 @@ class Members:
             if kind == "user" and people.user(conn, name) is None:
                 raise NotFound(f"no user {name}", remedy="they become one at their first login")
             before = people.member(conn, key, kind, name)
+            if check is not None:
+                check(before)
             if before is None or before.role != role:
                 people.set_member(conn, key, new)
                 was = "" if before is None else before.role
@@ -57,11 +69,21 @@ class Members:
 
         return await self._db.write(write)
 
-    async def remove(self, by: Actor, project: str, kind: MemberKind, name: str) -> None:
+    async def remove(
+        self,
+        by: Actor,
+        project: str,
+        kind: MemberKind,
+        name: str,
+        *,
+        check: Check | None = None,
+    ) -> None:
         """Take the role away; NotFound."""
 
         def write(conn: Connection) -> None:
             found = _known(conn, project, kind, name)
+            if check is not None:
+                check(found)
             people.remove_member(conn, _project(conn, project), kind, name)
             details = {"was": found.role}
             record(conn, by, _entry("member.remove", project, (kind, name), details))
