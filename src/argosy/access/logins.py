@@ -149,22 +149,18 @@ class Logins:
                 await self.throttle.succeeded(name, address)
             return found
 
-    async def _by_token(self, name: str, secret: str) -> Proven | Refused:
-        wanted = hashed(secret)
-
-        def find(conn: Connection) -> Principal | None:
-            found = tokens.token(conn, wanted)
-            if found is None or not found.good(t.now()):
-                return None
-            owner = people.user_by_id(conn, found.user)
-            if owner is None or owner.name != name:
-                return None
-            return Principal(name=owner.name, kind="token", id=owner.id, credential=found.id)
-
-        principal = await self._db.read(find)
-        if principal is None:
+    async def by_secret(self, secret: str) -> Principal | Refused:
+        """Whose personal access token that is, without a name: as APIs take it (Bearer)."""
+        if not is_secret(secret, Secret.PERSONAL):
             return WRONG
-        return _proven(principal, standings.token_proof(principal.credential))
+        owner = await self._db.read(lambda conn: _owner(conn, hashed(secret)))
+        return WRONG if owner is None else await self.basic(owner.name, secret, "")
+
+    async def _by_token(self, name: str, secret: str) -> Proven | Refused:
+        owner = await self._db.read(lambda conn: _owner(conn, hashed(secret)))
+        if owner is None or owner.name != name:
+            return WRONG
+        return _proven(owner, standings.token_proof(owner.credential))
 
     async def _by_robot(self, name: str, secret: str) -> Proven | Refused:
         shown = hashed(secret)
@@ -272,3 +268,14 @@ def _proven(principal: Principal, proof: str) -> Proven:
 def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
     user = people.user(conn, name)
     return user, None if user is None else people.password_of(conn, user.id)
+
+
+def _owner(conn: Connection, wanted: str) -> Principal | None:
+    """Whose personal access token has that hash, if it is still good."""
+    found = tokens.token(conn, wanted)
+    if found is None or not found.good(t.now()):
+        return None
+    owner = people.user_by_id(conn, found.user)
+    if owner is None:
+        return None
+    return Principal(name=owner.name, kind="token", id=owner.id, credential=found.id)

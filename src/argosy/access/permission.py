@@ -19,7 +19,7 @@ class Action(StrEnum):
 
 
 class Resource(StrEnum):
-    """What things are done to. All but SYSTEM lie in a project."""
+    """What things are done to. All but SYSTEM and REGISTRY lie in a project."""
 
     REPOSITORY = "repository"
     TAG_RULE = "tag-rule"
@@ -29,6 +29,7 @@ class Resource(StrEnum):
     PROJECT = "project"
     AUDIT = "audit"
     SYSTEM = "system"
+    REGISTRY = "registry"  # what it says to everybody whom it knows
 
 
 @frozen
@@ -97,3 +98,9 @@ OF_EVERYBODY: Final = frozenset(
     }
 )
 """What everybody has, also without a name, in a public project."""
+
+ANYONE: Final = Permission(_R.REGISTRY, _A.READ)
+"""Needed where it is enough to show who one is."""
+
+CATALOG: Final = Permission(_R.REGISTRY, _A.LIST)
+"""Needed to list repositories; which ones are listed is another matter."""

@@ -38,16 +38,22 @@ class Standing:
 
     def may(self, need: Permission, *, public: bool = False) -> bool:
         """Whether they may do that; `public`: in a project that is open to everybody."""
+        if need.resource is Resource.REGISTRY:
+            return not self.gone
         if public and (need.resource, need.action) in OF_EVERYBODY:
             return True
-        if self.gone or (self.limit is not None and not covered(self.limit, need)):
-            return False
-        if self.project and need.project != self.project:
+        narrowed = self.limit is not None and not covered(self.limit, need)
+        outside = bool(self.project) and need.project != self.project
+        if self.gone or narrowed or outside:
             return False
         if self.maker is not None:
             return self.maker.may(need, public=public)
+        return self._has(need)
+
+    def _has(self, need: Permission) -> bool:
+        # A robot without a maker is the system's: its limit is all there is to it.
         if self.principal.kind in ("robot", "system") or self.principal.is_admin:
-            return True  # a robot without a maker is the system's: its limit is all there is
+            return True
         role = self.roles.get(need.project)
         return role is not None and (need.resource, need.action) in OF_ROLE[role]
 
@@ -175,6 +181,8 @@ def _seconds(at: int | None) -> float:
 
 def shown(need: Permission) -> str:
     """A permission in words, for who lacks it: nothing of whether its object exists."""
+    if need.resource is Resource.REGISTRY:
+        return "a name with a password or token"
     if need.resource is Resource.SYSTEM:
         return f"{need.action} on the system (a system admin may)"
     return f"{need.action} on {need.resource} {need.name}"

@@ -122,7 +122,7 @@ def _count(conn: Connection, key: str, limit: Limit) -> None:
     found = failures.count(conn, key)
     now = time.time()
     halvings = int(max(now - found.updated_at / 1e6, 0.0) / _HALVING)
-    count = max(found.count >> min(halvings, 30), 1)
+    count = max(found.times >> min(halvings, 30), 1)
     until = int((now + limit.wait(count)) * 1e6)
     failures.put(conn, key, Failures(count, until, int(now * 1e6)))
 

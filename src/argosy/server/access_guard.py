@@ -1,0 +1,270 @@
+"""The guard of a registry with access control: Bearer tokens, Basic, or no name at all.
+
+What was looked at once is a matter of looking up: a token by its text, a name and password
+by their keyed hash, what somebody may by who they are. Only what memory lacks costs a
+thread or a query.
+"""
+
+import base64
+import binascii
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from argosy.access import access_tokens
+from argosy.access.access_tokens import AccessToken, Unfit
+from argosy.access.decision import Allow, Decision, Deny
+from argosy.access.logins import Slowed
+from argosy.access.permission import ANYONE, OF_EVERYBODY, Action, Permission, Resource
+from argosy.access.principal import ANONYMOUS, Principal
+from argosy.access.refused import Refused
+from argosy.access.service import Access
+from argosy.access.standing import shown
+from argosy.access.visible import Visible, visible
+from argosy.catalog.actor import Actor
+from argosy.catalog.audit import Entry
+from argosy.errors import StorageError
+from argosy.meters import declared as meters
+from argosy.server import challenges
+from argosy.server.http.messages import Request, Response
+from argosy.server.observing.addresses import Proxies
+from argosy.server.who import actor
+from argosy.values import frozen
+
+_TOKENS: Final = 20_000
+_LONGEST_HEADER: Final = access_tokens.LONGEST + 64
+
+Report = Callable[[Actor, Entry], None]
+
+
+@frozen(kw_only=True)
+class GuardOptions:
+    """What the guard tells clients, and whom it tells of denials."""
+
+    public_url: str = ""
+    proxies: Proxies
+    report: Report | None = None
+
+
+class AccessGuard:
+    """Decides by what the catalog says of people."""
+
+    def __init__(self, access: Access, options: GuardOptions) -> None:
+        self.access: Final = access
+        self._options = options
+        self._authority = access.authority
+        self._anonymous: Final = access.options.anonymous
+        self._tokens: OrderedDict[str, AccessToken] = OrderedDict()
+
+    def at_once(self, request: Request, need: Permission) -> Decision | None:
+        """The decision if memory has it, and it is a yes."""
+        header = request.headers.get("authorization")
+        if header is None:
+            principal = ANONYMOUS
+            fine: bool | None = self._open_at_once(need)
+        elif (token := self._tokens.get(header)) is not None:
+            principal = token.principal
+            fine = self._given(token, need) and self._authority.at_once(principal, need)
+        elif (known := self._remembered(header)) is not None:
+            principal = known
+            fine = self._authority.at_once(principal, need)
+        else:
+            return None
+        if not fine:
+            return None
+        request.principal = principal
+        return Allow(principal)
+
+    async def decide(self, request: Request, need: Permission) -> Decision:
+        """The decision; a denial is counted, and written down but for who just has not said a name."""
+        found = await self._decided(request, need)
+        request.principal = found.principal
+        if isinstance(found, Deny):
+            self._tell(request, found)
+        return found
+
+    async def may(self, request: Request, need: Permission) -> bool:
+        """Whether they may, in passing."""
+        return isinstance(await self._decided(request, need), Allow)
+
+    async def visible(self, request: Request) -> Visible:
+        """Which repositories may be listed for who asks; for who cannot be told: public ones."""
+        shown_as = await self._whose(request)
+        principal = ANONYMOUS if isinstance(shown_as, Deny) else _principal(shown_as)
+        standing = await self._authority.standing(principal)
+        public = self._anonymous or principal is not ANONYMOUS
+        return visible(standing, public=public)
+
+    async def whose(self, request: Request) -> Principal | Deny:
+        """Who it is, whatever they may."""
+        found = await self._whose(request)
+        return found if isinstance(found, Deny) else _principal(found)
+
+    def refusal(self, request: Request, decision: Decision) -> Response:
+        """401 with a challenge, 403, or 429, in the registry's format."""
+        assert isinstance(decision, Deny)
+        where = challenges.token_url(request, self._options.public_url, self._options.proxies)
+        service = self.access.options.tokens.audience
+        return challenges.refusal(decision, challenges.Realm(where, service), request)
+
+    # Who it is.
+
+    async def _whose(self, request: Request) -> Principal | AccessToken | Deny:
+        header = request.headers.get("authorization")
+        if header is None:
+            return ANONYMOUS
+        scheme, _, rest = header[:_LONGEST_HEADER].partition(" ")
+        if scheme.lower() == "basic" and (pair := basic(rest)) is not None:
+            return await self._shown(request, *pair)
+        if scheme.lower() == "bearer":
+            text = rest.strip()
+            if text.startswith("arg_"):  # a secret of ours, as other APIs take them
+                return self._or_denied(await self.access.logins.by_secret(text))
+            return await self._by_token(header[:_LONGEST_HEADER], text)
+        return _invalid("the Authorization header cannot be read")
+
+    async def _by_token(self, header: str, text: str) -> AccessToken | Deny:
+        if (held := self._tokens.get(header)) is not None and held.expires > time.time():
+            return held
+        keys, options = self.access.keys, self.access.options.tokens
+        found = access_tokens.verify(keys, options, text)
+        kid = found.unknown_key if isinstance(found, Unfit) else ""
+        if kid and await keys.look_for(kid) is not None:  # made by another node, just now
+            found = access_tokens.verify(keys, options, text)
+        if isinstance(found, Unfit):
+            return _invalid(f"the token is not good: {found.reason}")
+        self._tokens[header] = found
+        if len(self._tokens) > _TOKENS:
+            self._tokens.popitem(last=False)
+        return found
+
+    async def _shown(self, request: Request, name: str, password: str) -> Principal | Deny:
+        address = self._options.proxies.address(request)
+        return self._or_denied(await self.access.logins.basic(name, password, address))
+
+    def _or_denied(self, found: Principal | Refused) -> Principal | Deny:
+        if isinstance(found, Principal):
+            return found
+        wait = found.seconds if isinstance(found, Slowed) else 0.0
+        return _invalid(found.reason, found.remedy, wait)
+
+    def _remembered(self, header: str) -> Principal | None:
+        if header[:6].lower() != "basic " or (pair := basic(header[6:])) is None:
+            return None
+        return self.access.logins.remembered(*pair)
+
+    # What they may.
+
+    async def _decided(self, request: Request, need: Permission) -> Decision:
+        whose = await self._whose(request)
+        if isinstance(whose, Deny):
+            return Deny(
+                principal=ANONYMOUS,
+                missing=need,
+                reason=whose.reason,
+                remedy=whose.remedy,
+                invalid=True,
+                wait=whose.wait,
+            )
+        if isinstance(whose, AccessToken):
+            return await self._by_grant(whose, need)
+        if whose is ANONYMOUS:
+            return await self._for_anybody(need)
+        if await self._authority.may(whose, need):
+            return Allow(whose)
+        return await self._lacking(whose, need)
+
+    async def _for_anybody(self, need: Permission) -> Decision:
+        if self._anonymous and _is_open(need) and await self._authority.is_public(need.project):
+            return Allow(ANONYMOUS)
+        reason = f"authentication is needed: {shown(need)}"
+        return Deny(principal=ANONYMOUS, missing=need, reason=reason)
+
+    async def _by_grant(self, token: AccessToken, need: Permission) -> Decision:
+        """What a token was given for, as far as they may it still."""
+        whose, given = token.principal, self._given(token, need)
+        try:
+            if whose is ANONYMOUS and need.resource is not Resource.REGISTRY:
+                allowed = isinstance(await self._for_anybody(need), Allow)
+            else:
+                allowed = await self._authority.may(whose, need)
+        except StorageError:
+            if given:  # the database is away: for its few minutes the token speaks for itself
+                return Allow(whose)
+            raise
+        if allowed and given:
+            return Allow(whose)
+        if allowed or whose is ANONYMOUS:
+            reason = f"the token was not given for that: {shown(need)}"
+            known = whose is not ANONYMOUS
+            return Deny(principal=whose, missing=need, reason=reason, known=known, invalid=known)
+        return await self._lacking(whose, need)
+
+    def _given(self, token: AccessToken, need: Permission) -> bool:
+        if token.expires <= time.time():
+            return False
+        if need.resource is Resource.REPOSITORY:
+            return token.allows("repository", need.name, need.action)
+        if need.resource is Resource.REGISTRY:
+            return need.action is Action.READ or token.allows("registry", "catalog", "*")
+        return False
+
+    async def _lacking(self, whose: Principal, need: Permission) -> Deny:
+        standing = await self._authority.standing(whose)
+        if standing.gone:
+            return Deny(principal=whose, missing=need, reason=standing.gone, invalid=True)
+        reason = f"{whose.name} lacks {shown(need)}"
+        remedy = "ask an admin of the project for a role that has it"
+        if standing.maker is not None and not standing.maker.may(need):
+            behind = "owner" if whose.kind == "token" else "maker"
+            reason += f", and so does its {behind} {standing.maker.principal.name}"
+        elif standing.limit is not None:
+            remedy = "it was not granted that: give it the grant, or use another"
+        return Deny(principal=whose, missing=need, reason=reason, remedy=remedy, known=True)
+
+    def _open_at_once(self, need: Permission) -> bool:
+        if not self._anonymous or not _is_open(need):
+            return False
+        return self._authority.known_public(need.project) is True
+
+    def _tell(self, request: Request, found: Deny) -> None:
+        kind = "forbidden" if found.known else "invalid" if found.invalid else "anonymous"
+        meters.DENIALS.add(kind)
+        if kind == "anonymous" or self._options.report is None:
+            return  # clients ask without a name first, to be told where to get a token
+        need = found.missing
+        self._options.report(
+            actor(request),
+            Entry(
+                action=f"{need.resource}.{need.action}",
+                resource=need.name,
+                project=need.project,
+                outcome="denied",
+                details={"reason": found.reason},
+            ),
+        )
+
+
+def basic(encoded: str) -> tuple[str, str] | None:
+    """Name and password of Basic authentication (RFC 7617); None if it cannot be read."""
+    try:
+        plain = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (ValueError, binascii.Error):
+        return None
+    name, colon, password = plain.partition(":")
+    return (name, password) if colon else None
+
+
+def _principal(found: Principal | AccessToken) -> Principal:
+    return found.principal if isinstance(found, AccessToken) else found
+
+
+def _is_open(need: Permission) -> bool:
+    return (need.resource, need.action) in OF_EVERYBODY
+
+
+def _invalid(reason: str, remedy: str = "", wait: float = 0.0) -> Deny:
+    return Deny(
+        principal=ANONYMOUS, missing=ANYONE, reason=reason, remedy=remedy, invalid=True, wait=wait
+    )
