@@ -11,10 +11,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from argosy.catalog import rows
+from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.locks import Space, exclusive
+from argosy.catalog.places import place
+from argosy.content.blob_storage import Stored
 from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest
 from tests.catalog.cutting import cutting
@@ -26,7 +29,7 @@ LASTING = DatabaseOptions(patience=30)
 
 
 def make(conn: Connection, name: str = "made") -> int:
-    return rows.make_repository(conn, name)
+    return place(conn, name, SYSTEM).repository
 
 
 def count(conn: Connection) -> int:
@@ -90,7 +93,7 @@ async def test_a_server_that_stays_away_is_told_after_a_bounded_time(
             for ask in (
                 catalog.repositories("", 1),
                 catalog.manifest(NAME, "v1"),
-                catalog.link_blob(NAME, Digest.of(b"x"), 1),
+                catalog.link_blob(NAME, Digest.of(b"x"), Stored(1)),
             ):
                 began = time.monotonic()
                 with pytest.raises(StorageUnavailable) as caught:
@@ -346,17 +349,17 @@ async def test_a_standby_is_left_for_the_primary(postgres: Postgres, postgres_ur
         postgres.sql(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         )
-        pushing = asyncio.ensure_future(catalog.link_blob(NAME, Digest.of(b"x"), 1))
+        pushing = asyncio.ensure_future(catalog.link_blob(NAME, Digest.of(b"x"), Stored(1)))
         await asyncio.sleep(0.2)
         postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
         await pushing
-        assert await catalog.blob_size(NAME, Digest.of(b"x")) == 1
+        assert await catalog.blob(NAME, Digest.of(b"x")) == Stored(1)
 
 
 async def test_a_pushed_image_is_kept_byte_for_byte(postgres_url: str) -> None:
     async with open_catalog(postgres_url) as catalog:
         new = image(bytes(range(256)), annotations={"text": "Ωμέγα \u0001 \U0001f40b"})
-        await catalog.link_blob(NAME, Digest.of(bytes(range(256))), 256)
+        await catalog.link_blob(NAME, Digest.of(bytes(range(256))), Stored(256))
         await catalog.put_manifest(NAME, new, ["v1"])
         found = await catalog.manifest(NAME, "v1")
         assert found is not None

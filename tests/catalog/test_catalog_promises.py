@@ -11,12 +11,15 @@ import pytest
 from sqlalchemy import Connection, select
 
 from argosy.catalog import rows, schema
+from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import Catalog, RepositoryUnknown, fallback_tag, open_catalog
 from argosy.catalog.database import Database, open_database
 from argosy.catalog.hosted import HostedRepository
 from argosy.catalog.manifests import Incoming
+from argosy.catalog.places import place
 from argosy.catalog.rows import ReferrersQuery
 from argosy.catalog.stamps import NEVER
+from argosy.content.blob_storage import Stored
 from argosy.errors import NotFound, RegistryError, StorageError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
@@ -94,7 +97,7 @@ async def test_everything_is_there_after_reopening(where: str) -> None:
         assert found is not None
         assert found.body == new.body
         assert await catalog.tags(NAME, "", 10) == ["v1", "v2"]
-        assert await catalog.blob_size(NAME, Digest.of(b"{}")) == 2
+        assert await catalog.blob(NAME, Digest.of(b"{}")) == Stored(2)
 
 
 async def test_commits_are_made_to_survive_a_power_cut(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ async def test_commits_are_made_to_survive_a_power_cut(tmp_path: Path) -> None:
 
 
 async def test_a_refused_manifest_leaves_no_tag_and_no_row(catalog: Catalog) -> None:
-    await catalog.link_blob(NAME, Digest.of(b"{}"), 2)
+    await catalog.link_blob(NAME, Digest.of(b"{}"), Stored(2))
     new = manifest(b"{}", b"not here")
     with pytest.raises(RegistryError) as caught:
         await catalog.put_manifest(NAME, new, ["v1"])
@@ -228,7 +231,7 @@ async def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path) -> None
 
         def make(number: int) -> Any:
             def function(conn: Connection) -> int:
-                found = rows.make_repository(conn, f"r{number}")
+                found = place(conn, f"r{number}", SYSTEM).repository
                 if number % 3 == 0:
                     raise NotFound("on purpose")
                 return found
@@ -249,17 +252,17 @@ async def test_a_commit_that_fails_is_told_to_all_who_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_database(str(tmp_path / "c.db")) as database:
-        await database.write(lambda conn: rows.make_repository(conn, "before"))
+        await database.write(lambda conn: place(conn, "before", SYSTEM).repository)
 
         def broken(conn: Connection) -> None:
-            rows.make_repository(conn, "lost")
+            place(conn, "lost", SYSTEM)
             conn.exec_driver_sql("SELECT * FROM no_such_table")
 
         with pytest.raises(StorageError):
             await database.write(broken)
         names = await database.read(lambda conn: rows.repositories_page(conn, "", 100))
         assert names == ["before"]
-        await database.write(lambda conn: rows.make_repository(conn, "after"))
+        await database.write(lambda conn: place(conn, "after", SYSTEM).repository)
 
 
 async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -275,7 +278,7 @@ async def test_many_writers_share_commits(tmp_path: Path) -> None:
         commits = count_commits(database)
         await asyncio.gather(
             *(
-                database.write(lambda conn, n=n: rows.make_repository(conn, f"r{n}"))
+                database.write(lambda conn, n=n: place(conn, f"r{n}", SYSTEM).repository)
                 for n in range(100)
             )
         )

@@ -20,7 +20,11 @@ from argosy.catalog.databases.announcing import changed, moved
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.locks import Space, exclusive, shared
 from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.catalog.places import place
+from argosy.catalog.quotas import Amount, charge, charge_blob, credit, credit_blob
 from argosy.catalog.rows import ReferrersQuery
+from argosy.catalog.uploads import publish
+from argosy.content.blob_storage import Stored
 from argosy.errors import InvalidDigest, ManifestInvalid, NotFound, RegistryError
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
@@ -48,7 +52,7 @@ class Catalog:
         self._manifests: Cache[Key, StoredManifest] = database.changes.cache(
             "manifest", _MANIFEST_MEMORY, lambda kept: len(kept.body) + 1024
         )
-        self._blobs: Cache[Key, int] = database.changes.cache("blob", _BLOBS_KNOWN)
+        self._blobs: Cache[Key, Stored] = database.changes.cache("blob", _BLOBS_KNOWN)
 
     @property
     def database(self) -> Database:
@@ -80,32 +84,34 @@ class Catalog:
             self._manifests.drop((name, digest))  # it was pushed anew, or the tag moved meanwhile
         return await self._db.glance(lambda conn: rows.manifest(conn, name, tag))
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """The size of a blob that may be read through the repository; None if it may not."""
+    async def blob(self, name: str, digest: Digest) -> Stored | None:
+        """A blob that may be read through the repository: its size, and where; None if it may not."""
         key = (name, digest)
-        if (size := self._blobs.get(key)) is not None:
-            return size
+        if (kept := self._blobs.get(key)) is not None:
+            return kept
         return await self._blobs.load(
-            key, lambda: self._db.glance(lambda conn: rows.blob_size(conn, name, digest))
+            key, lambda: self._db.glance(lambda conn: rows.blob(conn, name, digest))
         )
 
-    async def link_blob(self, name: str, digest: Digest, size: int) -> None:
-        """Let a blob whose bytes are on disk be read through the repository."""
+    async def link_blob(
+        self, name: str, digest: Digest, stored: Stored, *, by: Actor = SYSTEM
+    ) -> Stored:
+        """Let a blob whose bytes are stored for good be read through the repository; QuotaExceeded.
 
-        def link(conn: Connection) -> None:
-            rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
-            moved(conn, ("blob", name, digest))
+        What is in force from now on: this one, or what was stored of it before. UploadLost if
+        the upload it comes from has been taken over.
+        """
+        return await self._db.write(lambda conn: _link(conn, name, digest, stored, by))
 
-        await self._db.write(link)
-
-    async def mount(self, name: str, digest: Digest, source: str | None) -> bool:
+    async def mount(
+        self, name: str, digest: Digest, source: str | None, *, by: Actor = SYSTEM
+    ) -> bool:
         """Link a blob that `source` (any repository, if None) has; False if it has not."""
 
         def link(conn: Connection) -> bool:
-            if (size := rows.blob_size(conn, source, digest)) is None:
+            if (held := rows.blob(conn, source, digest)) is None:
                 return False
-            rows.link_blob(conn, rows.make_repository(conn, name), digest, size)
-            moved(conn, ("blob", name, digest))
+            _link(conn, name, digest, held, by)
             return True
 
         return await self._db.write(link)
@@ -116,10 +122,11 @@ class Catalog:
         def unlink(conn: Connection) -> None:
             exclusive(conn, Space.REPOSITORY, name)  # nobody pushes a manifest that needs it
             repository = _known(conn, name)
-            if rows.blob_size(conn, name, digest) is not None:
+            if rows.blob(conn, name, digest) is not None:
                 _nobody_needs(conn, repository, digest)
             if not rows.unlink_blob(conn, repository, digest):
                 raise NotFound(f"no blob {digest} in {name}")
+            credit_blob(conn, rows.project(conn, repository), digest)
             record(conn, by, _entry("blob.delete", name, digest))
             changed(conn, ("blob", name, digest))
 
@@ -143,15 +150,19 @@ class Catalog:
 
         def put(conn: Connection) -> None:
             _hold(conn, name, tags)
-            repository = rows.make_repository(conn, name)
+            where = place(conn, name, by)
+            repository = where.repository
             if allow is not None:
                 allow(rows.tagged(conn, repository, tags[0]))
             _refuse_gaps(name, *rows.missing(conn, repository, new.children))
-            if (retyped := rows.put_manifest(conn, repository, new)) is not None:
+            kept = rows.put_manifest(conn, repository, new)
+            if kept.retyped is not None:
                 changed(conn, ("manifest", name, new.digest))
             rows.set_tags(conn, repository, tags, new.digest, by)
             record(conn, by, _entry("manifest.push", name, new.digest, tags))
-            moved(conn, *_keys(name, [new.digest, *tags, *(retyped or ())]))
+            moved(conn, *_keys(name, [new.digest, *tags, *(kept.retyped or ())]))
+            if kept.new:
+                charge(conn, where.payer, Amount(len(new.body), 1))
 
         await self._db.write(put)
 
@@ -190,7 +201,9 @@ class Catalog:
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name}")
             _nobody_needs(conn, repository, digest)
+            size = rows.manifest_sizes(conn, repository, [digest])[digest]
             tags = rows.delete_manifest(conn, repository, digest, by)
+            credit(conn, rows.project(conn, repository), Amount(size, 1))
             record(conn, by, _entry("manifest.delete", name, digest, tags))
             moved(conn, *_keys(name, tags))
             changed(conn, *_keys(name, [digest]))
@@ -243,6 +256,16 @@ def _entry(action: str, name: str, digest: str = "", tags: Sequence[str] = ()) -
         digest=digest,
         details={"tags": list(tags)} if len(tags) > 1 else {},
     )
+
+
+def _link(conn: Connection, name: str, digest: Digest, stored: Stored, by: Actor) -> Stored:
+    where = place(conn, name, by)
+    new = rows.link_blob(conn, where.repository, digest, stored)
+    kept = publish(conn, digest, stored, stored.claim) if stored.claim else stored
+    moved(conn, ("blob", name, digest))
+    if new:
+        charge_blob(conn, where.payer, digest, kept.size)
+    return kept
 
 
 def _hold(conn: Connection, name: str, tags: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Row, Table, create_engine, event
 
 from argosy.catalog.databases.address import Address
 from argosy.catalog.databases.options import DatabaseOptions
@@ -133,3 +133,33 @@ def _upsert(
         return cast("Executable", statement.on_conflict_do_nothing(index_elements=keys))
     excluded = {name: statement.excluded[name] for name in update}
     return cast("Executable", statement.on_conflict_do_update(index_elements=keys, set_=excluded))
+
+
+def insert_new(conn: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row unless its primary key is there; whether it was not."""
+    made = conn.execute(_insert_new(conn.dialect.name, table), dict(row))
+    return made.first() is not None
+
+
+def add_up(
+    conn: Connection, table: Table, row: Mapping[str, Any], columns: tuple[str, ...]
+) -> Row[Any]:
+    """Insert a row; where its key is there already, add to these columns. What they are then."""
+    return conn.execute(_add_up(conn.dialect.name, table, columns), dict(row)).one()
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Executable:
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    keys = list(table.primary_key)
+    return cast(
+        "Executable", statement.on_conflict_do_nothing(index_elements=keys).returning(*keys)
+    )
+
+
+@cache
+def _add_up(dialect: str, table: Table, columns: tuple[str, ...]) -> Executable:
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    added = {name: table.c[name] + statement.excluded[name] for name in columns}
+    summed = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
+    return cast("Executable", summed.returning(*(table.c[name] for name in columns)))

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, text
 class Space(IntEnum):
     """What is locked, in the order in which one transaction may take several."""
 
-    PROJECT = 1  # shared by who charges its quota far from the limit, exclusive near it
+    PROJECT = 1  # shared by who makes a repository in it, exclusive for who removes it
     REPOSITORY = 2  # shared by who puts, exclusive for who deletes
     TAG = 3  # exclusive for who moves it
     WORK = 4  # what one node does for all
+    QUOTA = 5  # of a project, the last lock of a push: see quotas.py
 
 
 def shared(conn: Connection, space: Space, name: str) -> None:

@@ -8,11 +8,13 @@ from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
 
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
-from argosy.catalog.dialects import upsert
+from argosy.catalog.dialects import insert_new, upsert
 from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.content.blob_storage import Stored
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.values import frozen
 
 _MANY: Final = 500  # values in one IN clause; databases cap them
 
@@ -22,15 +24,10 @@ def repository(conn: Connection, name: str) -> int | None:
     return conn.execute(select(t.repositories.c.id).where(t.repositories.c.name == name)).scalar()
 
 
-def make_repository(conn: Connection, name: str) -> int:
-    """The key of a repository, which is made if need be."""
-    if (found := repository(conn, name)) is not None:
-        return found
-    row = {"name": name, "created_at": t.now(), "project_id": make_project(conn, project_of(name))}
-    upsert(conn, t.repositories, [row], key=("name",))  # somebody else may make it now
-    return int(
-        conn.execute(select(t.repositories.c.id).where(t.repositories.c.name == name)).scalar_one()
-    )
+def project(conn: Connection, repository_id: int) -> int | None:
+    """The key of the project a repository is in; None: a node of before there were any made it."""
+    r = t.repositories.c
+    return conn.execute(select(r.project_id).where(r.id == repository_id)).scalar()
 
 
 def project_of(repository: str) -> str:
@@ -38,20 +35,15 @@ def project_of(repository: str) -> str:
     return repository.partition("/")[0]
 
 
-def make_project(conn: Connection, name: str) -> int:
-    """The key of a project, which is made if need be: who may make one has been asked before."""
-    found = conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar()
-    if found is not None:
-        return int(found)
-    upsert(conn, t.projects, [{"name": name, "created_at": t.now()}], key=("name",))
-    return int(conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar_one())
-
-
-def link_blob(conn: Connection, repository_id: int, digest: Digest, size: int) -> None:
-    """Let a blob be read through a repository."""
-    upsert(conn, t.blobs, [{"digest": digest, "size": size, "created_at": t.now()}])
+def link_blob(conn: Connection, repository_id: int, digest: Digest, stored: Stored) -> bool:
+    """Let a blob be read through a repository; whether it could not be before."""
+    blob = {"digest": digest, "size": stored.size, "key": stored.key, "created_at": t.now()}
+    upsert(conn, t.blobs, [blob])
     row = {"repository_id": repository_id, "digest": digest, "linked_at": t.now()}
+    if insert_new(conn, t.repository_blobs, row):
+        return True
     upsert(conn, t.repository_blobs, [row], update=["linked_at"])
+    return False
 
 
 def unlink_blob(conn: Connection, repository_id: int, digest: Digest) -> bool:
@@ -63,14 +55,15 @@ def unlink_blob(conn: Connection, repository_id: int, digest: Digest) -> bool:
     return gone.rowcount > 0
 
 
-def blob_size(conn: Connection, name: str | None, digest: Digest) -> int | None:
-    """The size of a blob that can be read through the repository (through any, if None)."""
+def blob(conn: Connection, name: str | None, digest: Digest) -> Stored | None:
+    """A blob that can be read through the repository (through any, if None)."""
     links, blobs, repos = t.repository_blobs, t.blobs, t.repositories
-    found = select(blobs.c.size).join(links, links.c.digest == blobs.c.digest)
+    found = select(blobs.c.size, blobs.c.key).join(links, links.c.digest == blobs.c.digest)
     found = found.where(blobs.c.digest == digest)
     if name is not None:
         found = found.join(repos, repos.c.id == links.c.repository_id).where(repos.c.name == name)
-    return conn.execute(found.limit(1)).scalar()
+    row = conn.execute(found.limit(1)).one_or_none()
+    return None if row is None else Stored(row.size, row.key)
 
 
 def manifest(conn: Connection, name: str, ref: str) -> StoredManifest | None:
@@ -154,11 +147,20 @@ def _parts(items: Sequence[Digest], size: int) -> Iterator[Sequence[Digest]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[str] | None:
-    """Keep a manifest whose children are known to be here.
+@frozen
+class Kept:
+    """What keeping a manifest came to.
 
-    If it was here as another media type (it names none itself): the tags on it.
+    `new`: it was not here. `retyped`: it was, as another media type (it names none itself);
+    the tags on it.
     """
+
+    new: bool
+    retyped: list[str] | None = None
+
+
+def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> Kept:
+    """Keep a manifest whose children are known to be here."""
     row = {
         "repository_id": repository_id,
         "digest": new.digest,
@@ -170,11 +172,14 @@ def put_manifest(conn: Connection, repository_id: int, new: Incoming) -> list[st
         "annotations": dict(new.annotations),
         "pushed_at": t.now(),
     }
+    pairs = {"repository_id": repository_id, "parent": new.digest}
+    if insert_new(conn, t.manifests, row):
+        upsert(conn, t.manifest_children, [{**pairs, "child": c.digest} for c in new.children])
+        return Kept(new=True)
     retyped = _retyped(conn, repository_id, new)
     upsert(conn, t.manifests, [row], update=["media_type", "pushed_at"])
-    pairs = {"repository_id": repository_id, "parent": new.digest}
     upsert(conn, t.manifest_children, [{**pairs, "child": c.digest} for c in new.children])
-    return retyped
+    return Kept(new=False, retyped=retyped)
 
 
 def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str] | None:
