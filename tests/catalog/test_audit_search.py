@@ -125,9 +125,9 @@ async def test_every_search_goes_by_an_index(
     ).format(
         at=f"{NOON} + n * CAST({HOUR} AS BIGINT)",
         action="'tag.'",
-        series="generate_series(1, 20000) AS n"
+        series="generate_series(1, 5000) AS n"
         if "://" in where
-        else "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000)"
+        else "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 5000)"
         " SELECT n FROM s)",
     )
     columns = (

@@ -11,11 +11,13 @@ from sqlalchemy import Connection, delete, func, insert, select
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.audit import Entry, record
+from argosy.catalog.auditing.forwarding import PREFIX
 from argosy.catalog.auditing.verifying import TRIMMED, anchored
 from argosy.catalog.locks import Space, attempt
 from argosy.values import frozen
 
 _DAY: Final = 86_400_000_000  # microseconds
+_FORGOTTEN: Final = 7 * _DAY  # nobody sends there any more
 _STEP: Final = 2000  # entries of one transaction: others want to write, too
 
 
@@ -62,7 +64,10 @@ def _too_old(conn: Connection, retention: Retention, begin: int) -> int:
         if at >= since:
             break
         through = sequence
-    sent = select(func.min(t.cursors.c.position)).where(t.cursors.c.name.startswith("audit.to."))
+    cursors = t.cursors.c
+    sent = select(func.min(cursors.position)).where(
+        cursors.name.startswith(PREFIX), cursors.updated_at >= t.now() - _FORGOTTEN
+    )
     behind = conn.execute(sent).scalar()
     return through if behind is None else min(through, behind)
 
