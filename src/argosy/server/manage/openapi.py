@@ -94,7 +94,7 @@ _RESPONSES: Final = {
     412: ("ChangedMeanwhile", "Somebody else has changed it: read it again."),
     413: ("TooLarge", "The body is too long."),
     415: ("UnsupportedMediaType", "The body is not JSON."),
-    422: ("KeyReused", "The Idempotency-Key came with another request before."),
+    422: ("CannotBe", "It is well-formed, but cannot be; or the Idempotency-Key was used before."),
     428: ("PreconditionRequired", "The change needs an If-Match header."),
     429: ("TooMany", "Slow down."),
     503: ("Unavailable", "The database, or what knows the users, cannot be reached."),
@@ -111,7 +111,7 @@ def statuses(one: Operation) -> list[int]:
     if not one.safe:
         found |= {403, 412, 413}
     if one.body is not Nothing:
-        found.add(415)
+        found |= {415, 422}
     if one.method == "POST":
         found |= {409, 422}
     if one.guarded:

@@ -11,8 +11,10 @@ from msgspec import Meta, Struct
 
 from argosy.access.permission import Action, Permission, Resource
 from argosy.access.principal import Principal
+from argosy.access.service import Access
 from argosy.catalog.actor import Actor
 from argosy.server.http.messages import Request
+from argosy.server.manage.problems import Refusal
 from argosy.server.manage.services import Services
 from argosy.server.manage.validators import Expectation
 from argosy.values import frozen
@@ -52,6 +54,12 @@ class Page(Struct, Generic[T], frozen=True):
     next: str | None = None
 
 
+def _of_robot(names: Mapping[str, Any]) -> str:
+    """The project that a robot's name says it is of."""
+    head, plus, _ = str(names.get("robot", "")).removeprefix("robot$").partition("+")
+    return head if plus else ""
+
+
 @frozen(kw_only=True)
 class Reply:
     """What a handler answers: the value, and what goes into the head of the answer."""
@@ -88,6 +96,18 @@ class Call(Generic[Q, B]):
         self.actor = Actor(
             name=principal.name, kind=principal.kind, address=request.peer, request=request.id
         )
+
+    @property
+    def people(self) -> Access:
+        """Who knows the users; Refusal 409 where nobody is asked who they are."""
+        if self.services.access is None:
+            raise Refusal(
+                409,
+                "access-control-off",
+                "this registry knows nobody: access control is off",
+                remedy="start it with access control",
+            )
+        return self.services.access
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
@@ -127,7 +147,7 @@ class Operation:
         """The permission it needs on what a path names; None where none is needed."""
         if isinstance(self.need, str):
             return None
-        name = names.get("repository") or names.get("project") or ""
+        name = names.get("repository") or names.get("project") or _of_robot(names) or ""
         return Permission(*self.need, name)
 
     @property

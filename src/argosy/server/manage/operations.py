@@ -6,11 +6,23 @@ from typing import Final
 import msgspec
 
 from argosy.server.manage.operation import Operation
-from argosy.server.manage.resources import audit, repositories, system
+from argosy.server.manage.resources import (
+    audit,
+    members,
+    repositories,
+    robots,
+    system,
+    tokens,
+    users,
+)
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *system.OPERATIONS,
     *repositories.OPERATIONS,
+    *members.OPERATIONS,
+    *robots.OPERATIONS,
+    *users.OPERATIONS,
+    *tokens.OPERATIONS,
     *audit.OPERATIONS,
 )
 

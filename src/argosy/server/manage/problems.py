@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from argosy.access.backends import BackendUnavailable
 from argosy.errors import (
     ArgosyError,
     ContentError,
@@ -34,9 +35,10 @@ KIND: Final = "application/problem+json"
 # First match counts: a class comes before the classes above it.
 _STATUSES: Final[tuple[tuple[type[ArgosyError], int], ...]] = (
     (BodyTooLarge, 413),
+    (BackendUnavailable, 503),
     (BadRequest, 400),
     (NotFound, 404),
-    (UsageError, 400),
+    (UsageError, 422),  # it was well-formed: what it says cannot be
     (ContentError, 400),
     (NoSpace, 507),
     (StorageError, 503),

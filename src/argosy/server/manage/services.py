@@ -1,26 +1,19 @@
 """What the operations stand on: the parts of the server that they call."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from argosy.access.principal import Principal
-from argosy.catalog.catalog import Catalog
-from argosy.catalog.database import Database
 from argosy.values import frozen
+
+if TYPE_CHECKING:  # the app makes one before anybody has asked for the API
+    from argosy.access.service import Access
+    from argosy.catalog.catalog import Catalog
+    from argosy.catalog.database import Database
 
 
 @frozen(kw_only=True, eq=False)
 class Services:
-    """The library behind the API, put together by the app."""
+    """The library behind the API, put together by the app. No `access`: nobody is asked who they are."""
 
-    catalog: Catalog
-    database: Database
-    access_controlled: bool = False
-
-    @property
-    def database_kind(self) -> str:
-        """Sqlite or postgresql."""
-        return "sqlite"
-
-    async def visible(self, principal: Principal) -> Sequence[str] | None:
-        """The projects whose repositories somebody may list; None: all of them."""
-        return None if principal.is_admin else ()
+    catalog: "Catalog"
+    database: "Database"
+    access: "Access | None" = None

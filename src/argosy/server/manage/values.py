@@ -49,15 +49,26 @@ DigestText = Annotated[
 UserName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,126}[A-Za-z0-9_])?\Z",
-        description="A user's name.",
+        pattern=r"""^[^\x00-\x1f\x7f:$/\\"]+\Z""",
+        max_length=255,
+        description="A user's name; of a directory's users too.",
+        examples=["ada"],
+    ),
+]
+NewUserName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._@-]*[A-Za-z0-9_-])?\Z",
+        min_length=1,
+        max_length=128,
+        description="The name of a local user.",
         examples=["ada"],
     ),
 ]
 RobotName = Annotated[
     str,
     Meta(
-        pattern=rf"^robot\$(?:{_COMPONENT}\+)?{_COMPONENT}\Z",
+        pattern=rf"^robot\$(?:{_COMPONENT}\+)?[a-z0-9]+(?:[._-][a-z0-9]+)*\Z",
         max_length=255,
         description="A robot's whole name: `robot$project+name`, or `robot$name` of the system.",
         examples=["robot$team+ci"],
@@ -66,7 +77,7 @@ RobotName = Annotated[
 RobotShortName = Annotated[
     str,
     Meta(
-        pattern=rf"^{_COMPONENT}\Z",
+        pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*\Z",
         min_length=1,
         max_length=100,
         description="The part of a robot's name that is its own.",
@@ -82,12 +93,46 @@ GroupName = Annotated[
         examples=["cn=builders,ou=groups,dc=example,dc=org"],
     ),
 ]
+_PART = r"(?:[a-z0-9._?-]|\{[a-z0-9._-]+(?:,[a-z0-9._-]+)*\})"
+_GLOB = rf"(?:\*\*|\*|\*?{_PART}+(?:\*{_PART}+)*\*?)"
+_GLOBS = rf"{_GLOB}(?:/{_GLOB})*"
+_OF_REPOSITORY = "(?:pull|push|delete|list|read)"
+Pattern = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_GLOBS}\Z",
+        min_length=1,
+        max_length=255,
+        description="Names: `*` is any characters in a component, `**` any components.",
+        examples=["app-*"],
+    ),
+]
+TagPattern = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:[A-Za-z0-9._?-]|\*(?!\*)|\{[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*\})+\Z",
+        min_length=1,
+        max_length=255,
+        description="Tags: `*` is any characters, `{a,b}` either.",
+        examples=["v*"],
+    ),
+]
+GrantText = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:repository:{_GLOBS}:{_OF_REPOSITORY}(?:,{_OF_REPOSITORY})*"
+        rf"|(?:tag-rule|member|robot|quota|project|audit):{_GLOBS}:(?:read|write)(?:,(?:read|write))*)\Z",
+        max_length=300,
+        description="What may be done to what: `repository:PATTERN:ACTIONS`.",
+        examples=["repository:team/**:pull,push"],
+    ),
+]
 MemberKind = Literal["user", "group"]
 RoleName = Literal["limited-guest", "guest", "developer", "maintainer", "project-admin"]
 Line = Annotated[str, Meta(pattern=_TEXT, max_length=1024)]
 Label = Annotated[
     str,
-    Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", min_length=1, max_length=128, examples=["laptop"]),
+    Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", min_length=1, max_length=100, examples=["laptop"]),
 ]
 Amount = Annotated[int, Meta(ge=0, le=_LONGEST)]
 Days = Annotated[

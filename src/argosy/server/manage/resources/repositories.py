@@ -36,6 +36,7 @@ from argosy.server.manage.values import (
     moment,
     project_of,
 )
+from argosy.server.manage.visibility import visible
 
 
 class Repository(Struct, frozen=True):
@@ -73,7 +74,7 @@ async def listed(call: Call[RepositoriesPaging, Nothing]) -> Reply:
         after=call.query.after,
         count=call.query.limit + 1,
         project=call.query.project,
-        visible=await call.services.visible(call.principal),
+        visible=await visible(call),
     )
     found = await call.services.database.read(lambda conn: browsing.repositories(conn, query))
     return page(found, call.query.limit, _repository, lambda one: one.name)

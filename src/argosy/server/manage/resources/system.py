@@ -66,8 +66,8 @@ async def info(call: Call[Nothing, Nothing]) -> Reply:
         value=SystemInfo(
             version=__version__,
             api=["v1"],
-            authentication=call.services.access_controlled,
-            database=call.services.database_kind,
+            authentication=call.services.access is not None,
+            database=await call.services.database.read(lambda conn: conn.dialect.name),
         )
     )
 
