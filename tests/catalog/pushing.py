@@ -9,6 +9,7 @@ from argosy.catalog import schema as t
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.manifests import Incoming
 from argosy.catalog.stamps import NEVER
+from argosy.content.blob_storage import Stored
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
@@ -33,7 +34,7 @@ def index(*children: Incoming) -> Incoming:
 
 async def push(catalog: Catalog, *tags: str, seed: bytes = b"{}", name: str = NAME) -> Incoming:
     """Push an image with its blob."""
-    await catalog.link_blob(name, Digest.of(seed), len(seed))
+    await catalog.link_blob(name, Digest.of(seed), Stored(len(seed)))
     new = image(seed)
     await catalog.put_manifest(name, new, tags)
     return new

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from argosy.catalog import schema as t
 from argosy.catalog.catalog import Catalog
+from argosy.content.blob_storage import Stored
 from argosy.errors import ArgosyError, NotFound, RegistryError
 from argosy.model.digest import Digest
 from tests.catalog.pushing import NAME, image, index, push, verify
@@ -63,7 +64,7 @@ async def test_a_blob_cannot_be_taken_away_from_a_manifest_that_is_being_pushed(
 ) -> None:
     for round_ in range(25):
         seed = f"blob {round_}".encode()
-        await nodes[0].link_blob(NAME, Digest.of(seed), len(seed))
+        await nodes[0].link_blob(NAME, Digest.of(seed), Stored(len(seed)))
         pushed, unlinked = await asyncio.gather(
             nodes[0].put_manifest(NAME, image(seed), ["v1"]),
             nodes[1].unlink_blob(NAME, Digest.of(seed)),
@@ -114,7 +115,7 @@ async def test_a_storm_of_pushes_moves_and_deletions_leaves_a_sound_catalog(
     async def act(catalog: Catalog, what: int, one: int, two: int) -> None:
         name, blob = NAME if two % 2 else "team/other", f"{one}".encode()
         actions = [
-            lambda: catalog.link_blob(name, Digest.of(blob), len(blob)),
+            lambda: catalog.link_blob(name, Digest.of(blob), Stored(len(blob))),
             lambda: catalog.put_manifest(name, pool[one], [tags[two], tags[one % 4]]),
             lambda: catalog.put_manifest(name, pool[one], [tags[one % 4], tags[two]]),
             lambda: catalog.put_manifest(name, index(pool[one], pool[two]), [tags[two]]),

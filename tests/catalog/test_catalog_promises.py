@@ -48,7 +48,7 @@ async def hearing(catalog: Catalog) -> None:
 
 
 async def push(catalog: Catalog, *tags: str, seed: bytes = b"{}", **more: Any) -> Incoming:
-    await catalog.link_blob(NAME, Digest.of(seed), len(seed))
+    await catalog.link_blob(NAME, Digest.of(seed), Stored(len(seed)))
     new = manifest(seed, **more)
     await catalog.put_manifest(NAME, new, tags)
     return new
@@ -124,11 +124,11 @@ async def test_a_refused_manifest_leaves_no_tag_and_no_row(catalog: Catalog) -> 
 async def test_a_manifest_of_a_thousand_layers_is_checked(catalog: Catalog) -> None:
     layers = [str(n).encode() for n in range(1200)]
     for layer in layers[:-1]:
-        await catalog.link_blob(NAME, Digest.of(layer), len(layer))
+        await catalog.link_blob(NAME, Digest.of(layer), Stored(len(layer)))
     with pytest.raises(RegistryError) as caught:
         await catalog.put_manifest(NAME, manifest(*layers))
     assert caught.value.evidence["digests"] == [Digest.of(layers[-1])]
-    await catalog.link_blob(NAME, Digest.of(layers[-1]), len(layers[-1]))
+    await catalog.link_blob(NAME, Digest.of(layers[-1]), Stored(len(layers[-1])))
     await catalog.put_manifest(NAME, manifest(*layers), ["v1"])
 
 

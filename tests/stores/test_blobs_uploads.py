@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from argosy.content.blob_storage import Stored, UploadBusy
+from argosy.content.blob_storage import store as keep
 from argosy.errors import (
     DigestMismatch,
     InvalidDigest,
@@ -23,7 +25,7 @@ from argosy.errors import (
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.stores import blobs as module
-from argosy.stores.blobs import BlobStore, Upload, UploadBusy
+from argosy.stores.blobs import BlobStore, Upload
 
 BODY = os.urandom(20_000)
 NAME = Digest.of(BODY)
@@ -71,7 +73,7 @@ async def test_however_it_is_cut_and_wherever_the_process_ends_it_is_the_same_bl
         assert upload.offset == start
         async with upload.turn():
             upload.write(BODY[start:end])
-    assert await upload.commit(NAME) == len(BODY)
+    assert (await upload.commit(NAME)).size == len(BODY)
     assert await content(store, NAME) == BODY
     assert not uploads(store)
 
@@ -243,17 +245,21 @@ async def bytes_of(*pieces: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
+async def linked(stored: Stored) -> Stored:
+    return stored
+
+
 async def test_put_keeps_exactly_what_was_named(store: BlobStore) -> None:
     desc = Descriptor.of("x/y", BODY)
-    await store.put(desc, bytes_of(BODY[:5], BODY[5:]))
+    await keep(store, "me", desc, bytes_of(BODY[:5], BODY[5:]), linked)
     assert await store.exists(desc)
     assert await content(store, NAME, start=19_000) == BODY[19_000:]
     with pytest.raises(SizeMismatch):
-        await store.put(desc, bytes_of(BODY, b"more"))
+        await keep(store, "me", desc, bytes_of(BODY, b"more"), linked)
     with pytest.raises(SizeMismatch):
-        await store.put(desc, bytes_of(BODY[1:]))
+        await keep(store, "me", desc, bytes_of(BODY[1:]), linked)
     with pytest.raises(DigestMismatch):
-        await store.put(desc, bytes_of(BODY[::-1]))
+        await keep(store, "me", desc, bytes_of(BODY[::-1]), linked)
     assert not uploads(store)
     assert hashlib.sha256(Path(store.path(NAME)).read_bytes()).hexdigest() == NAME.hex
 

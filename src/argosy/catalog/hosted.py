@@ -1,12 +1,13 @@
 """HostedRepository: one repository of this registry as a Store, catalog rows over a blob store."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from contextlib import asynccontextmanager
+from typing import Final
 
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.manifests import Incoming
 from argosy.catalog.rows import ReferrersQuery
+from argosy.content.blob_storage import BlobStorage, store
 from argosy.content.store import Body, BytesBody, Source
 from argosy.content.verify import verified
 from argosy.errors import NotFound
@@ -17,24 +18,10 @@ from argosy.model.digest import Digest
 _PAGE: Final = 1000
 
 
-class Blobs(Protocol):
-    """Where the bytes of blobs are kept, whichever repository they are read through."""
-
-    def open(
-        self, desc: Descriptor, *, start: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes from offset `start`; NotFound if absent."""
-        ...
-
-    async def put(self, desc: Descriptor, body: Body) -> None:
-        """Keep the bytes: verified, atomic, on disk when it returns."""
-        ...
-
-
 class HostedRepository:
     """One repository; also Mounts, Referrers, ListsTags and Deletes."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, name: str) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobStorage, name: str) -> None:
         self.catalog: Final = catalog
         self.name: Final = name
         self._blobs = blobs
@@ -49,7 +36,7 @@ class HostedRepository:
         """Whether this repository has it."""
         if media.is_manifest(desc.media_type):
             return await self.catalog.manifest(self.name, desc.digest) is not None
-        return await self.catalog.blob_size(self.name, desc.digest) is not None
+        return await self.catalog.blob(self.name, desc.digest) is not None
 
     @asynccontextmanager
     async def open(
@@ -59,9 +46,9 @@ class HostedRepository:
         if (held := await self.catalog.manifest(self.name, desc.digest)) is not None:
             yield BytesBody(held.body).at(start)
             return
-        if await self.catalog.blob_size(self.name, desc.digest) is None:
+        if (stored := await self.catalog.blob(self.name, desc.digest)) is None:
             raise NotFound(f"no blob {desc.digest} in {self.name}")
-        async with self._blobs.open(desc, start=start) as body:
+        async with self._blobs.open(desc, start=start, key=stored.key) as body:
             yield body
 
     async def put(self, desc: Descriptor, body: Body) -> None:
@@ -71,8 +58,13 @@ class HostedRepository:
             new = Incoming.parse(whole, desc.media_type, desc.digest)
             await self.catalog.put_manifest(self.name, new)
         else:
-            await self._blobs.put(desc, body)
-            await self.catalog.link_blob(self.name, desc.digest, desc.size)
+            await store(
+                self._blobs,
+                self.name,
+                desc,
+                body,
+                lambda stored: self.catalog.link_blob(self.name, desc.digest, stored),
+            )
 
     async def tag(self, desc: Descriptor, ref: str) -> None:
         """Point a tag at a manifest that is here."""

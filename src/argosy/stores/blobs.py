@@ -28,13 +28,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from argosy.concurrency import in_thread
-from argosy.content.store import Body
+from argosy.content.blob_storage import Stored, UploadBusy
 from argosy.errors import (
     DigestMismatch,
     InvalidDigest,
     NoSpace,
     NotFound,
-    SizeMismatch,
     StorageError,
 )
 from argosy.model.descriptor import Descriptor
@@ -51,12 +50,6 @@ _WRITEBACK: Final = 8 << 20  # bytes after which the kernel is asked to start wr
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class UploadBusy(StorageError):
-    """Another request is writing to this upload right now."""
-
-    code = "upload-busy"
 
 
 class Upload:
@@ -89,7 +82,7 @@ class Upload:
         return upload
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator["Upload"]:
         """Hold the upload for one request; UploadBusy when another one keeps it too long.
 
         NotFound if that other one has committed or cancelled it meanwhile.
@@ -104,7 +97,7 @@ class Upload:
         try:
             if self._store._open.get(self.id) is not self:  # noqa: SLF001 - its other half
                 raise _unknown_upload(self.id)
-            yield
+            yield self
         finally:
             self.touched = time.monotonic()
             try:
@@ -168,11 +161,14 @@ class Upload:
                 self._direct = False
         _write_all(self._fd, memoryview(piece)[done:])
 
-    async def commit(self, digest: Digest) -> int:
-        """Make it the blob `digest`, on disk for good; its size. DigestMismatch keeps nothing."""
+    async def commit(self, digest: Digest) -> Stored:
+        """Make it the blob `digest`, on disk for good. DigestMismatch keeps nothing."""
         size: int = await in_thread(self._commit, digest)
         self._store.forget(self.id)
-        return size
+        return Stored(size)
+
+    async def settle(self, kept: Stored) -> None:
+        """Nothing to do: a digest has one file, whoever wrote it."""
 
     async def cancel(self) -> None:
         """Forget the upload and its bytes."""
@@ -241,7 +237,11 @@ class BlobStore:
 
     @asynccontextmanager
     async def open(
-        self, desc: Descriptor, *, start: int = 0
+        self,
+        desc: Descriptor,
+        *,
+        start: int = 0,
+        key: str = "",  # noqa: ARG002 - files need none
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes from offset `start`; NotFound if absent."""
         with _translated(f"cannot read blob {desc.digest}"):
@@ -258,20 +258,6 @@ class BlobStore:
         """A whole small blob; StorageError if it cannot be read."""
         with _translated(f"cannot read blob {digest}"):
             return await in_thread(_read_file, self.path(digest))
-
-    async def put(self, desc: Descriptor, body: Body) -> None:
-        """Keep a blob: verified, atomic, idempotent."""
-        upload = await self.begin("", desc.digest.algorithm)
-        try:
-            async with upload.turn():
-                async for piece in body:
-                    _not_more(desc, upload.offset + len(piece))
-                    await in_thread(upload.write, piece)
-                _not_less(desc, upload.offset)
-                await upload.commit(desc.digest)
-        except BaseException:
-            await upload.cancel()
-            raise
 
     async def begin(self, owner: str, algorithm: str = "sha256") -> Upload:
         """A new upload for `owner`, hashed with `algorithm` as it comes."""
@@ -395,16 +381,6 @@ def _hash_file(path: str, algorithm: str, size: int) -> "_Hash":
             state.update(piece)
             size -= len(piece)
     return state
-
-
-def _not_more(desc: Descriptor, count: int) -> None:
-    if count > desc.size:
-        raise SizeMismatch(str(desc), expected=desc.size, actual=count)
-
-
-def _not_less(desc: Descriptor, count: int) -> None:
-    if count < desc.size:
-        raise SizeMismatch(str(desc), expected=desc.size, actual=count)
 
 
 async def _pieces(fd: int, start: int) -> AsyncIterator[bytes]:

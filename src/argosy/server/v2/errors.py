@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from argosy.catalog.catalog import RepositoryUnknown
+from argosy.content.blob_storage import UploadBusy
 from argosy.errors import (
     ArgosyError,
     DigestMismatch,
@@ -22,7 +23,6 @@ from argosy.errors import (
 )
 from argosy.server.http.heads import BadRequest
 from argosy.server.http.messages import BodyTooLarge, ClientGone, Response
-from argosy.stores.blobs import UploadBusy
 
 VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 JSON: Final = ("Content-Type", "application/json")

@@ -9,9 +9,10 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.hosted import Blobs, HostedRepository
+from argosy.catalog.hosted import HostedRepository
 from argosy.catalog.manifests import Incoming, StoredManifest
 from argosy.concurrency import in_thread
+from argosy.content.blob_storage import BlobStorage
 from argosy.errors import NotFound
 from argosy.model.digest import Digest
 from argosy.model.manifest import MAX_MANIFEST
@@ -31,7 +32,7 @@ _THREAD_FROM: Final = 64 << 10  # a longer manifest is parsed off the loop
 class Manifests:
     """Answers for manifests out of a catalog."""
 
-    def __init__(self, catalog: Catalog, storage: Blobs, gates: Gates = OPEN) -> None:
+    def __init__(self, catalog: Catalog, storage: BlobStorage, gates: Gates = OPEN) -> None:
         self._catalog = catalog
         self._storage = storage
         self._gates = gates

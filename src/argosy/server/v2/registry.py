@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
+from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels
 from argosy.server.http.messages import Request, Response
@@ -19,7 +20,6 @@ from argosy.server.v2.gates import OPEN, Gates
 from argosy.server.v2.manifests import Manifests
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
-from argosy.stores.blobs import BlobStore, UploadBusy
 
 log = logging.getLogger("argosy.server.v2")
 
@@ -40,7 +40,7 @@ _PULLS: Final = frozenset({"GET", "HEAD"})
 class Registry:
     """Everything below `/v2/`."""
 
-    def __init__(self, catalog: Catalog, store: BlobStore, gates: Gates = OPEN) -> None:
+    def __init__(self, catalog: Catalog, store: BlobStorage, gates: Gates = OPEN) -> None:
         self._manifests = manifests = Manifests(catalog, store, gates)
         blobs, uploads = Blobs(catalog, store), Uploads(catalog, store)
         self.uploads = uploads

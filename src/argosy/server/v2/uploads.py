@@ -9,11 +9,12 @@ import re
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
+from argosy.content.blob_storage import BlobStorage, Turn, Upload
 from argosy.errors import InvalidDigest, SizeMismatch
 from argosy.model.digest import Digest
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2.errors import VERSION, Problem
-from argosy.stores.blobs import BlobStore, Upload
+from argosy.server.who import actor
 
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
 
@@ -21,7 +22,7 @@ _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
 class Uploads:
     """Takes blobs into a blob store and links them to the repository that they were sent to."""
 
-    def __init__(self, catalog: Catalog, store: BlobStore) -> None:
+    def __init__(self, catalog: Catalog, store: BlobStorage) -> None:
         self._catalog = catalog
         self._store = store
         self.received = 0  # bytes of blobs, whole requests only
@@ -41,20 +42,20 @@ class Uploads:
 
     async def _whole(self, name: str, digest: Digest, request: Request) -> Response:
         upload = await self._store.begin(name, digest.algorithm)
-        try:
-            async with upload.turn():
-                self.received += await request.body.into(upload.write)
-                return await self._commit(name, upload, digest)
-        except BaseException:
-            await upload.cancel()  # nobody knows its Location
-            raise
+        async with upload.turn() as turn:
+            try:
+                self.received += await request.body.into(turn.write)
+                return await self._commit(name, turn, digest, request)
+            except BaseException:
+                await turn.cancel()  # nobody knows its Location
+                raise
 
     async def append(self, name: str, ref: str, request: Request) -> Response:
         """PATCH: the next chunk, or a stream of unknown length."""
         upload = await self._store.resume(name, ref)
-        async with upload.turn():
-            self.received += await _take(name, upload, request)
-            return Response(202, _progress(name, upload))
+        async with upload.turn() as turn:
+            self.received += await _take(name, upload, turn, request)
+        return Response(202, _progress(name, upload))
 
     async def finish(self, name: str, ref: str, request: Request) -> Response:
         """PUT: the last bytes, if any, and the digest that makes them a blob."""
@@ -62,9 +63,9 @@ class Uploads:
         if "digest" not in request.query:
             raise InvalidDigest("a digest is needed to finish an upload", remedy="add ?digest=")
         digest = Digest.parse(request.query["digest"][0])
-        async with upload.turn():
-            self.received += await _take(name, upload, request)
-            return await self._commit(name, upload, digest)
+        async with upload.turn() as turn:
+            self.received += await _take(name, upload, turn, request)
+            return await self._commit(name, turn, digest, request)
 
     async def status(self, name: str, ref: str) -> Response:
         """GET: how much is here."""
@@ -74,23 +75,24 @@ class Uploads:
     async def cancel(self, name: str, ref: str) -> Response:
         """DELETE: forget it."""
         upload = await self._store.resume(name, ref)
-        async with upload.turn():
-            await upload.cancel()
+        async with upload.turn() as turn:
+            await turn.cancel()
         return Response(204, [VERSION])
 
-    async def _commit(self, name: str, upload: Upload, digest: Digest) -> Response:
-        # The bytes are on disk under their name before anybody may read them through a repository.
-        size = await upload.commit(digest)
-        await self._catalog.link_blob(name, digest, size)
+    async def _commit(self, name: str, turn: Turn, digest: Digest, request: Request) -> Response:
+        # The bytes are there for good before anybody may read them through a repository.
+        stored = await turn.commit(digest)
+        kept = await self._catalog.link_blob(name, digest, stored, by=actor(request))
+        await turn.settle(kept)
         return _created(name, digest)
 
 
-async def _take(name: str, upload: Upload, request: Request) -> int:
+async def _take(name: str, upload: Upload, turn: Turn, request: Request) -> int:
     """Append the body of a request; Problem 416 if it does not begin where the upload ends."""
     expected = _expected(name, upload, request)
     if request.body.length == 0:
         return 0
-    count = await request.body.into(upload.write)
+    count = await request.body.into(turn.write)
     if expected is not None and count != expected:
         raise SizeMismatch("the chunk", expected=expected, actual=count)
     return count

@@ -1,0 +1,141 @@
+"""Uploads that any node may go on with: a row each, held by one request at a time.
+
+Who holds an upload has written his token into its row, and renews the time until which
+that counts; what he writes later counts only while his token stands there. So a node that
+dies, or sleeps too long, loses the upload to another one and can do nothing to it any more.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
+
+from argosy.catalog import schema as t
+from argosy.catalog.database import Database
+from argosy.content.blob_storage import Claim, Stored, UploadLost
+from argosy.content.upload_ledger import Held, Part, State
+from argosy.model.digest import Digest
+
+_MICRO: Final = 1_000_000
+
+
+class UploadRows:
+    """The ledger of uploads in the catalog's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def begin(self, owner: str, id: str, algorithm: str) -> None:  # noqa: A002
+        """Note a new upload; nobody holds it."""
+        now = t.now()
+        row: dict[str, Any] = {"id": id, "repository": owner, "algorithm": algorithm, "key": ""}
+        row |= {"started_at": now, "touched_at": now}
+        await self._db.write(lambda conn: conn.execute(insert(t.uploads).values(row)) and None)
+
+    async def find(self, owner: str, id: str) -> State | None:  # noqa: A002
+        """What it was when it was last given back; None if there is none of that name and owner."""
+        found = select(t.uploads).where(t.uploads.c.id == id, t.uploads.c.repository == owner)
+        row = await self._db.glance(lambda conn: conn.execute(found).one_or_none())
+        return None if row is None else _state(row)
+
+    async def take(self, claim: Claim, seconds: float) -> Held | None:
+        """Hold it, or hold it longer; None while somebody else does. UploadLost if it has ended."""
+        return await self._db.write(lambda conn: _take(conn, claim, round(seconds * _MICRO)))
+
+    async def give(self, claim: Claim, state: State) -> None:
+        """Write down what it is now, and let others have it. UploadLost if it was taken over."""
+        values = _values(state) | {"holder": "", "held_until": 0, "touched_at": t.now()}
+
+        def give(conn: Connection) -> None:
+            if not conn.execute(update(t.uploads).where(_ours(claim)).values(values)).rowcount:
+                raise _lost(claim)
+
+        await self._db.write(give)
+
+    async def end(self, claim: Claim) -> None:
+        """Forget it, if it is still ours."""
+        await self._db.write(
+            lambda conn: conn.execute(delete(t.uploads).where(_ours(claim))) and None
+        )
+
+    async def untouched(self, seconds: float, most: int) -> Sequence[str]:
+        """Uploads that nobody holds or has given back for so long, the oldest first."""
+        u, now = t.uploads.c, t.now()
+        found = select(u.id).where(u.touched_at <= now - seconds * _MICRO, u.held_until < now)
+        found = found.order_by(u.touched_at).limit(most)
+        return await self._db.read(lambda conn: conn.execute(found).scalars().all())
+
+    async def known(self, multiparts: Iterable[str]) -> frozenset[str]:
+        """Which of these multipart uploads belong to an upload that is under way."""
+        found = select(t.uploads.c.multipart).where(t.uploads.c.multipart.in_(list(multiparts)))
+        return frozenset(await self._db.read(lambda conn: conn.execute(found).scalars().all()))
+
+
+def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> Stored:
+    """What is in force of a blob whose row is there: the upload's, if that was the first.
+
+    Then the row of the upload goes. UploadLost if it was taken over: whoever did may
+    already be removing the bytes.
+    """
+    b = t.blobs
+    row = conn.execute(select(b.c.size, b.c.key).where(b.c.digest == digest)).one()
+    if row.key == "":  # files of a time when this registry kept its blobs in files
+        conn.execute(update(b).where(b.c.digest == digest).values(key=stored.key))
+    elif row.key != stored.key:
+        return Stored(row.size, row.key)
+    if not conn.execute(delete(t.uploads).where(_ours(claim))).rowcount:
+        raise _lost(claim)
+    return Stored(row.size, stored.key)
+
+
+def _take(conn: Connection, claim: Claim, length: int) -> Held | None:
+    u, now = t.uploads.c, t.now()
+    row = conn.execute(
+        select(t.uploads).where(u.id == claim.upload).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise _lost(claim)
+    if row.holder not in ("", claim.holder) and row.held_until > now:
+        return None
+    mine = {"holder": claim.holder, "held_until": now + length, "touched_at": now}
+    conn.execute(update(t.uploads).where(u.id == claim.upload).values(mine))
+    return Held(_state(row), "" if row.holder == claim.holder else row.holder)
+
+
+def _ours(claim: Claim) -> ColumnElement[bool]:
+    return and_(t.uploads.c.id == claim.upload, t.uploads.c.holder == claim.holder)
+
+
+def _lost(claim: Claim) -> UploadLost:
+    return UploadLost(
+        f"no upload {claim.upload!r}",
+        why="it has ended, or another request has taken it over",
+        remedy="begin a new upload",
+    )
+
+
+def _state(row: Row[Any]) -> State:
+    return State(
+        algorithm=row.algorithm,
+        offset=row.offset,
+        key=row.key,
+        multipart=row.multipart,
+        parts=tuple(Part(*part) for part in row.parts),
+        tail=bytes(row.tail or b""),
+        tail_key=row.tail_key,
+        hash_state=bytes(row.hash_state or b""),
+        hash_tag=row.hash_tag,
+    )
+
+
+def _values(state: State) -> dict[str, Any]:
+    return {
+        "key": state.key,
+        "multipart": state.multipart,
+        "parts": [[part.number, part.etag, part.size] for part in state.parts],
+        "offset": state.offset,
+        "tail": state.tail,
+        "tail_key": state.tail_key,
+        "hash_state": state.hash_state,
+        "hash_tag": state.hash_tag,
+    }

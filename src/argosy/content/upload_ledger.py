@@ -1,0 +1,87 @@
+"""What is remembered of uploads to an object store, so that any node goes on with them.
+
+An upload is held by one request at a time: who holds it is a token that no other request
+has. What is written about an upload counts only while the writer's token stands.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from argosy.content.blob_storage import Claim
+from argosy.values import frozen
+
+
+@frozen
+class Part:
+    """A part of a multipart upload: its number, what the store called it, its bytes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+@frozen(kw_only=True)
+class State:
+    """An upload between two requests; `offset` is what all parts and the tail come to.
+
+    `key` is where the parts will be put together, under the name `multipart`. The tail is
+    what is too short for a part: a few bytes as `tail`, more of them at `tail_key`.
+    `hash_state` can be read by who has the same `hash_tag`.
+    """
+
+    algorithm: str
+    offset: int = 0
+    key: str = ""
+    multipart: str = ""
+    parts: tuple[Part, ...] = ()
+    tail: bytes = b""
+    tail_key: str = ""
+    hash_state: bytes = b""
+    hash_tag: str = ""
+
+
+@frozen
+class Held:
+    """An upload that is ours now; `before`: the token of somebody who never gave it back."""
+
+    state: State
+    before: str = ""
+
+
+class UploadLedger(Protocol):
+    """The uploads of a registry, for who goes on with one. Every method is one transaction."""
+
+    async def begin(self, owner: str, id: str, algorithm: str) -> None:  # noqa: A002
+        """Note a new upload; nobody holds it."""
+        ...
+
+    async def find(self, owner: str, id: str) -> State | None:  # noqa: A002
+        """What it was when it was last given back; None if there is none of that name and owner."""
+        ...
+
+    async def take(self, claim: Claim, seconds: float) -> Held | None:
+        """Hold it, or hold it longer, for so many seconds; None while somebody else does.
+
+        UploadLost if it is not there any more.
+        """
+        ...
+
+    async def give(self, claim: Claim, state: State) -> None:
+        """Write down what it is now, and let others have it. UploadLost if it was taken over."""
+        ...
+
+    async def end(self, claim: Claim) -> None:
+        """Forget it, if it is still ours."""
+        ...
+
+
+class UploadAges(Protocol):
+    """The same uploads, for who removes what was left behind."""
+
+    async def untouched(self, seconds: float, most: int) -> Sequence[str]:
+        """Uploads that nobody holds or has given back for so long, the oldest first."""
+        ...
+
+    async def known(self, multiparts: Iterable[str]) -> frozenset[str]:
+        """Which of these multipart uploads belong to an upload that is under way."""
+        ...
