@@ -5,11 +5,11 @@ from typing import Final
 from argosy.catalog.catalog import Catalog
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
-from argosy.server.guard import OpenGuard
 from argosy.server.http.messages import Request, Response
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics, MetricsOptions
+from argosy.server.open_guard import OpenGuard
 from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore
 
