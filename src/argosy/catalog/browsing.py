@@ -15,22 +15,24 @@ _TAGS_SHOWN: Final = 100  # of one artifact in a list: there may be thousands
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoriesQuery:
-    """Which repositories to list: after a name, at most `count`, below `project`, if it is given.
+    """Which repositories to list: after a name, at most `count`, of `project`, if it is given.
 
-    `visible` limits the list to projects; None does not.
+    `projects` limits the list to those, and to public ones with `public`; None does not.
     """
 
     after: str = ""
     count: int = 100
     project: str = ""
-    visible: Sequence[str] | None = None
+    projects: Sequence[str] | None = None
+    public: bool = False
 
 
 @frozen(kw_only=True)
 class Repository:
-    """A repository and how much it holds."""
+    """A repository and how much it holds; `public`: everybody may pull from its project."""
 
     name: str
+    public: bool
     created_at: int
     tags: int
     artifacts: int
@@ -52,32 +54,40 @@ class Artifact:
 
 def repositories(conn: Connection, query: RepositoriesQuery) -> list[Repository]:
     """A page of repositories, by name."""
-    r = t.repositories
-    found = select(r.c.name, r.c.created_at, _count(t.tags), _count(t.manifests))
-    found = found.where(r.c.name > query.after)
+    r, p = t.repositories.c, t.projects.c
+    found = _SHOWN.where(r.name > query.after)
     if query.project:
         found = found.where(_below(query.project))
-    if query.visible is not None:
-        p = t.projects
-        shown = select(p.c.id).where(p.c.name.in_(query.visible))
-        found = found.where(r.c.project_id.in_(shown))
-    rows = conn.execute(found.order_by(r.c.name).limit(query.count))
-    return [Repository(name=n, created_at=at, tags=x, artifacts=m) for n, at, x, m in rows]
+    if query.projects is not None:
+        open_to = p.name.in_(query.projects)
+        found = found.where(open_to | p.public if query.public else open_to)
+    rows = conn.execute(found.order_by(r.name).limit(query.count))
+    return [_repository(row) for row in rows]
 
 
 def repository(conn: Connection, name: str) -> Repository | None:
     """One of them; None if there is none of that name."""
-    r = t.repositories
-    found = select(r.c.name, r.c.created_at, _count(t.tags), _count(t.manifests))
-    row = conn.execute(found.where(r.c.name == name)).one_or_none()
-    if row is None:
-        return None
-    return Repository(name=row[0], created_at=row[1], tags=row[2], artifacts=row[3])
+    row = conn.execute(_SHOWN.where(t.repositories.c.name == name)).one_or_none()
+    return None if row is None else _repository(row)
+
+
+def _repository(row: Any) -> Repository:
+    name, at, public, tags, artifacts = row
+    return Repository(name=name, public=bool(public), created_at=at, tags=tags, artifacts=artifacts)
 
 
 def _count(table: Any) -> Any:
     of = select(func.count()).select_from(table)
     return of.where(table.c.repository_id == t.repositories.c.id).scalar_subquery()
+
+
+_SHOWN: Final = select(
+    t.repositories.c.name,
+    t.repositories.c.created_at,
+    t.projects.c.public,
+    _count(t.tags),
+    _count(t.manifests),
+).outerjoin(t.projects, t.projects.c.id == t.repositories.c.project_id)
 
 
 def _below(project: str) -> ColumnElement[bool]:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from argosy.access.decision import Allow, Decision, Deny
-from argosy.access.permission import Action, Permission, Resource
+from argosy.access.permission import ANYONE, Action, Permission, Resource
 from argosy.access.principal import ANONYMOUS, Principal
+from argosy.access.visible import EVERYTHING, Visible
 from argosy.catalog.catalog import open_catalog
 from argosy.errors import NotFound, StorageError
 from argosy.server.http.messages import Headers, MemoryBody, Request, Response
@@ -50,10 +51,10 @@ class Filter(Paging, frozen=True, forbid_unknown_fields=True):
 
 
 class Guarding:
-    """Lets ada do what `may` says; others are nobody."""
+    """Lets ada do what `allowed` says; others are nobody."""
 
     def __init__(self) -> None:
-        self.may: set[str] = set()
+        self.allowed: set[str] = set()
         self.asked: list[Permission] = []
 
     def at_once(self, request: Request, need: Permission) -> Decision | None:
@@ -62,7 +63,7 @@ class Guarding:
     async def decide(self, request: Request, need: Permission) -> Decision:
         self.asked.append(need)
         who = request.headers.get("authorization")
-        if who == "ada" and need.resource.value in self.may:
+        if who == "ada" and (need.resource.value in self.allowed or need == ANYONE):
             return Allow(ADA)
         principal = ADA if who == "ada" else ANONYMOUS
         return Deny(
@@ -72,6 +73,12 @@ class Guarding:
             known=who == "ada",
             invalid=who == "mallory",
         )
+
+    async def may(self, request: Request, need: Permission) -> bool:
+        return isinstance(await self.decide(request, need), Allow)
+
+    async def visible(self, request: Request) -> Visible:
+        return EVERYTHING
 
     def refusal(self, request: Request, decision: Decision) -> Response:
         raise AssertionError("the API refuses in its own format")
@@ -142,7 +149,7 @@ class Shop:
 async def shop(tmp_path: Path) -> AsyncIterator[Any]:
     """The shop behind the API, and a function that asks."""
     shop, guard = Shop(), Guarding()
-    guard.may = {"project"}
+    guard.allowed = {"project"}
     async with open_catalog(str(tmp_path / "c.db")) as catalog:
         api = Manage(shop.operations(), guard, Services(catalog=catalog, database=catalog.database))
 
@@ -323,7 +330,7 @@ async def test_pages_are_linked(shop: Any) -> None:
 
 
 async def test_who_may_not_is_told_what_is_missing_before_anything_is_read(shop: Any) -> None:
-    shop.guard.may = set()
+    shop.guard.allowed = set()
     denied = await shop.ask("POST", "/projects", b"no json", content_type="text/plain")
     assert problem(denied)["detail"] == "no project"
     assert denied.status == 403
@@ -340,7 +347,7 @@ async def test_the_guard_is_asked_about_what_the_path_names(shop: Any) -> None:
 
 
 async def test_an_identified_operation_asks_for_no_permission_but_for_a_name(shop: Any) -> None:
-    shop.guard.may = set()
+    shop.guard.allowed = set()
     mine = await shop.ask("GET", "/me")
     assert json.loads(mine.body)["who"] == "ada"
     assert (await shop.ask("GET", "/me", authorization="")).status == 401

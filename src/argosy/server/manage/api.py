@@ -10,13 +10,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from argosy.access.decision import Allow, Deny
-from argosy.access.permission import Action, Permission, Resource
+from argosy.access.permission import ANYONE
 from argosy.access.principal import ANONYMOUS, Principal
 from argosy.errors import ArgosyError
 from argosy.server.guard import Guard
 from argosy.server.http.messages import ClientGone, Request, Response
 from argosy.server.manage import idempotency, problems, reading, writing
-from argosy.server.manage.operation import IDENTIFIED, NOTHING, PUBLIC, Call, Came, Operation, Reply
+from argosy.server.manage.operation import NOTHING, PUBLIC, Call, Came, Operation, Reply
 from argosy.server.manage.origin import check_origin
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.router import PREFIX, Route, Router, Unrouted
@@ -24,7 +24,6 @@ from argosy.server.manage.services import Services
 
 log = logging.getLogger("argosy.server.manage")
 
-_SYSTEM: Final = Permission(Resource.SYSTEM, Action.READ)
 _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="argosy", charset="UTF-8"')
 
 
@@ -65,7 +64,12 @@ class Manage:
         writing.check_accept(request, operation)
         names = reading.path_names(found.names)
         query = self._queries[operation.id].read(request)
-        came = Came(request=request, principal=principal, services=self._services)
+        came = Came(
+            request=request,
+            principal=principal,
+            services=self._services,
+            visible=lambda: self._guard.visible(request),
+        )
         if operation.safe:
             reply = await operation.handler(Call(came, names, query, NOTHING))
             return await writing.rendered(operation, reply, request)
@@ -105,28 +109,29 @@ class Manage:
         operation = route.operation
         if operation.need == PUBLIC:
             return ANONYMOUS
-        need = operation.permission(route.names) or _SYSTEM
+        need = operation.permission(route.names) or ANYONE
         decision = self._guard.at_once(request, need)
         if decision is None:
             decision = await self._guard.decide(request, need)
         if isinstance(decision, Allow):
             return decision.principal
-        if operation.need == IDENTIFIED and decision.known and not decision.invalid:
-            return decision.principal
         raise _denied(decision)
 
 
 def _denied(decision: Deny) -> Refusal:
+    """As the registry says it (`server/challenges.py`), in this API's format."""
+    reason, remedy = decision.reason, decision.remedy
+    if decision.wait > 0:
+        wait = [("Retry-After", str(max(int(decision.wait + 0.999), 1)))]
+        return Refusal(429, "too-many-requests", reason, remedy=remedy, headers=wait)
     if decision.known and not decision.invalid:
-        return Refusal(403, "denied", decision.reason)
-    return Refusal(
-        401,
-        "unauthorized",
-        decision.reason,
-        remedy="send a user's name with a password or personal access token, or a robot's with"
-        " its secret, as Basic authentication",
-        headers=[_CHALLENGE],
-    )
+        return Refusal(403, "denied", reason, remedy=remedy)
+    return Refusal(401, "unauthorized", reason, remedy=remedy or _HOW, headers=[_CHALLENGE])
+
+
+_HOW: Final = (
+    "send a user's name with a password or personal access token, or a robot's with its secret"
+)
 
 
 def _unrouted(request: Request, found: Unrouted) -> Response:

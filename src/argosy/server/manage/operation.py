@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from argosy.access.permission import Action, Permission, Resource
 from argosy.access.principal import Principal
 from argosy.access.service import Access
+from argosy.access.visible import Visible
 from argosy.catalog.actor import Actor
 from argosy.server.http.messages import Request
 from argosy.server.manage.problems import Refusal
@@ -78,15 +79,27 @@ class Came:
     request: Request
     principal: Principal
     services: Services
+    visible: Callable[[], Awaitable[Visible]]  # which repositories may be listed
 
 
 class Call(Generic[Q, B]):
     """One request to one operation: read, checked and allowed."""
 
-    __slots__ = ("actor", "body", "expected", "names", "principal", "query", "request", "services")
+    __slots__ = (
+        "actor",
+        "body",
+        "expected",
+        "names",
+        "principal",
+        "query",
+        "request",
+        "services",
+        "visible",
+    )
 
     def __init__(self, came: Came, names: Mapping[str, Any], query: Q, body: B) -> None:
         self.services = came.services
+        self.visible = came.visible
         self.request = request = came.request
         self.names = names
         self.query = query
