@@ -14,15 +14,14 @@ from joserfc.jwk import RSAKey
 from sqlalchemy import Connection
 
 from argosy.access.backends import BackendUnavailable
+from argosy.access.identity.jobs import Job, looks_like_one
 from argosy.access.identity.workload import (
     GITHUB as GITHUB_ISSUER,
 )
 from argosy.access.identity.workload import (
-    Job,
     Rule,
     Workloads,
     add_rule,
-    looks_like_one,
     remove_rule,
     rules_of,
 )

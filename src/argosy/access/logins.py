@@ -13,7 +13,8 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
@@ -21,6 +22,7 @@ from sqlalchemy import Connection
 from argosy.access import standing as standings
 from argosy.access.authority import Authority
 from argosy.access.backends import Backend, Identity
+from argosy.access.identity.jobs import Job, looks_like_one
 from argosy.access.identity.onboarding import onboard
 from argosy.access.passwords import Passwords
 from argosy.access.principal import Principal
@@ -57,6 +59,21 @@ class Slowed(Refused):
     seconds: float
 
 
+@frozen(kw_only=True)
+class SecondFactorNeeded(Refused):
+    """The password is right, and not enough; `user` is the row of who it is."""
+
+    user: int
+
+
+class Jobs(Protocol):
+    """What knows the tokens of CI jobs."""
+
+    async def job(self, token: str, robot: str) -> Job | Refused:
+        """The robot that a job may be; BackendUnavailable."""
+        ...
+
+
 @frozen
 class Proven:
     """Who it is, what proves it, and until when (seconds since 1970) that is remembered."""
@@ -76,6 +93,7 @@ class Logins:
         self._authority = authority
         self._uses = uses
         self._backends: Final = {backend.name: backend for backend in backends}
+        self.jobs: Jobs | None = None  # whether CI jobs may be robots, and who judges them
         self.passwords: Final = Passwords()
         self.throttle: Final = Throttle(database)
         self._key: Final = os.urandom(32)
@@ -91,7 +109,7 @@ class Logins:
         if standing is None or not standing.proven(found.proof):
             return None
         self._uses.note(standing.principal)
-        return standing.principal
+        return _as_shown(standing.principal, found)
 
     async def basic(self, name: str, password: str, address: str) -> Principal | Refused:
         """Who that is: a user with a password or a personal access token, or a robot."""
@@ -110,7 +128,7 @@ class Logins:
                 return CHANGE_FIRST
             return WRONG
         self._uses.note(standing.principal)
-        return standing.principal
+        return _as_shown(standing.principal, found)
 
     async def _prove(self, key: bytes, name: str, password: str, address: str) -> Proven | Refused:
         refused: list[Refused] = []
@@ -163,6 +181,14 @@ class Logins:
         return _proven(owner, standings.token_proof(owner.credential))
 
     async def _by_robot(self, name: str, secret: str) -> Proven | Refused:
+        if self.jobs is not None and looks_like_one(secret):
+            found = await self.jobs.job(secret, name)
+            if isinstance(found, Refused):
+                return found
+            return Proven(found.principal, found.proof, min(found.expires, _until()))
+        return await self._by_robots_secret(name, secret)
+
+    async def _by_robots_secret(self, name: str, secret: str) -> Proven | Refused:
         shown = hashed(secret)
         found = await self._db.glance(lambda conn: robots.robot(conn, name))
         if found is None:
@@ -189,7 +215,7 @@ class Logins:
         if user.disabled:
             return WRONG
         if user.second_factor:
-            return NEEDS_TOKEN
+            return _needs_token(user)
         if user.must_change:
             return CHANGE_FIRST
         stored = await self._settled(user, stored, password)
@@ -228,7 +254,7 @@ class Logins:
         if isinstance(found, Refused):
             return found
         if found.second_factor:
-            return NEEDS_TOKEN
+            return _needs_token(found)
         principal = Principal(name=found.name, kind="user", id=found.id)
         proof = standings.backend_proof(identity.backend)
         return Proven(principal, proof, time.time() + _REMEMBERED_ELSEWHERE)
@@ -255,14 +281,28 @@ CHANGE_FIRST: Final = Refused(
     "the one-time password has to be changed first",
     "change it with `argosy user password --change`",
 )
-NEEDS_TOKEN: Final = Refused(
-    "this account has a second factor, which this way of logging in cannot ask for",
-    "make a personal access token and use it as the password",
-)
+
+
+def _needs_token(user: User) -> SecondFactorNeeded:
+    return SecondFactorNeeded(
+        reason="this account has a second factor, which this way of logging in cannot ask for",
+        remedy="make a personal access token and use it as the password",
+        user=user.id,
+    )
 
 
 def _proven(principal: Principal, proof: str) -> Proven:
-    return Proven(principal, proof, time.time() + _REMEMBERED)
+    return Proven(principal, proof, _until())
+
+
+def _as_shown(principal: Principal, proven: Proven) -> Principal:
+    """Who it is now, as far as what they showed goes."""
+    until = proven.principal.until
+    return replace(principal, until=until) if until else principal
+
+
+def _until() -> float:
+    return time.time() + _REMEMBERED
 
 
 def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:

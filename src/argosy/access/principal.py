@@ -13,6 +13,8 @@ class Principal:
 
     `id` is the row of the user or robot (0: none). A personal access token is its
     owner's, with `kind` token: `name` and `id` are the owner's, `credential` is the token's row.
+    `until`: what they showed is good for so long (seconds since 1970), and what is made from it
+    not much longer; 0: as long as they are who they are.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Principal:
     is_admin: bool = False
     groups: frozenset[str] = frozenset()
     credential: int = 0
+    until: float = 0.0
 
     @property
     def key(self) -> tuple[str, int]:

@@ -1,7 +1,8 @@
 """Refresh tokens: what `docker login` keeps instead of a password.
 
 One is its principal's for a while (30 days) since it was last used, and no longer than what it was
-made from: another password or secret, a revoked token, a disabled account end it.
+made from: another password or secret, a revoked token, a disabled account end it. What was made
+from a CI job's token lasts an hour, used or not.
 """
 
 import time
@@ -19,6 +20,7 @@ from argosy.catalog.database import Database
 from argosy.catalog.tokens import RefreshToken
 
 _EXTENDED_AFTER: Final = 86400.0  # not with each use: that would be a write for each
+_FOR_JOBS: Final = 3600.0  # a build may take longer than its job's own token is good
 _KINDS: Final[dict[str, Kind]] = {"user": "user", "robot": "robot", "token": "token"}
 
 
@@ -37,13 +39,16 @@ class RefreshTokens:
         """A refresh token for who has just shown who they are."""
         text = new_secret(Secret.REFRESH)
         standing = await self._authority.standing(principal)
+        life = min(self._life, _FOR_JOBS) if principal.until else self._life
+        data = {"name": principal.name, "id": principal.id, "proofs": sorted(standing.proofs)}
+        data |= {"fixed": True} if principal.until else {}
         values = {
             "hash": hashed(text),
             "kind": principal.kind,
             "principal_id": principal.credential or principal.id,
             "client": client[:255],
-            "data": {"name": principal.name, "id": principal.id, "proofs": sorted(standing.proofs)},
-            "expires_at": int((time.time() + self._life) * 1e6),
+            "data": data,
+            "expires_at": int((time.time() + life) * 1e6),
         }
         await self._db.write(lambda conn: tokens.add_refresh_token(conn, values))
         return text
@@ -61,7 +66,8 @@ class RefreshTokens:
         standing = await self._authority.standing(principal)
         if not _holds(found, standing):
             return WRONG
-        if found.expires_at < (now + self._life - _EXTENDED_AFTER) * 1e6:
+        late = found.expires_at < (now + self._life - _EXTENDED_AFTER) * 1e6
+        if late and not found.data.get("fixed"):
             until = int((now + self._life) * 1e6)
             await self._db.write(lambda conn: tokens.extend_refresh_token(conn, wanted, until))
         self._uses.note(standing.principal)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, delete, insert, select
 
 from argosy.access.identity import claims as patterns
+from argosy.access.identity.jobs import Job, looks_like_one
 from argosy.access.identity.oidc.provider import Provider
 from argosy.access.identity.oidc.tokens import Wanted, judged
 from argosy.access.identity.oidc.web import Web
@@ -33,7 +34,6 @@ GITHUB: Final = "https://token.actions.githubusercontent.com"
 GITLAB: Final = "https://gitlab.com"
 
 _MOST_RULES: Final = 100  # of one robot
-_LONGEST: Final = 32 << 10
 _r = t.workload_rules.c
 
 
@@ -47,20 +47,6 @@ class Rule:
     claims: Mapping[str, str]
     created_at: int = 0
     created_by: str = ""
-
-
-@frozen(kw_only=True)
-class Job:
-    """A job that was let in: the robot it is, until its token expires (seconds since 1970).
-
-    `subject` is what its provider calls it, for the audit. `proof`: the hash of the robot's
-    secret; with a new secret what was let in before has to show its token again.
-    """
-
-    principal: Principal
-    subject: str
-    expires: float
-    proof: str
 
 
 def add_rule(conn: Connection, robot: Robot, rule: Rule, by: Actor) -> Rule:
@@ -172,10 +158,11 @@ class Workloads:
         found = await self._db.read(lambda conn: robots.robot_by_id(conn, key))
         if found is None or found.disabled or _over(found):
             return _NO_RULE
+        expires = float(claims["exp"])
         return Job(
-            principal=Principal(name=found.name, kind="robot", id=found.id),
+            principal=Principal(name=found.name, kind="robot", id=found.id, until=expires),
             subject=str(claims["sub"]),
-            expires=float(claims["exp"]),
+            expires=expires,
             proof=found.secret,
         )
 
@@ -197,11 +184,6 @@ def _rules_for(conn: Connection, issuer: str, robot: str) -> list[tuple[int, Rul
         named = select(t.robots.c.id).where(t.robots.c.name == robot)
         found = found.where(_r.robot_id.in_(named))
     return [(row.robot_id, _rule(row)) for row in conn.execute(found.order_by(_r.id))]
-
-
-def looks_like_one(text: str) -> bool:
-    """Whether a password could be a job's token: a question of form."""
-    return text.count(".") == 2 and text.startswith("eyJ") and len(text) <= _LONGEST
 
 
 def _issuer(token: str) -> str:

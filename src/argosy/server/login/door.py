@@ -1,0 +1,130 @@
+"""Which page a path is; and that forms come from our own pages."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from argosy.access.backends import BackendUnavailable
+from argosy.access.identity.flows import Flows
+from argosy.access.identity.oidc.login import Oidc
+from argosy.access.service import Access
+from argosy.access.sessions import Session
+from argosy.catalog.database import Database
+from argosy.errors import ConfigError, NotFound, StorageError
+from argosy.server.http.messages import BodyTooLarge, Request, Response
+from argosy.server.login import pages
+from argosy.server.login.account import Account
+from argosy.server.login.device import PAGE as DEVICE
+from argosy.server.login.device import Device
+from argosy.server.login.entering import Entering, unavailable
+from argosy.server.login.html import go
+from argosy.server.login.visit import Visit
+from argosy.server.observing.addresses import Proxies
+from argosy.values import frozen
+
+log = logging.getLogger("argosy.server")
+
+Open = Callable[[Visit], Coroutine[Any, Any, Response]]
+Closed = Callable[[Visit, Session], Coroutine[Any, Any, Response]]
+
+
+@frozen(kw_only=True)
+class DoorOptions:
+    """What this server is called, and which proxies are before it."""
+
+    public_url: str = ""
+    proxies: Proxies
+
+
+class Door:
+    """The handler of /login, /logout, /account and /auth/."""
+
+    PATHS: Final = ("/login", "/logout", "/account", "/auth/")
+
+    def __init__(
+        self, access: Access, database: Database, options: DoorOptions, oidc: Oidc | None = None
+    ) -> None:
+        self._options = options
+        flows = Flows(database, access.sealer)
+        self._entering = entering = Entering(access, database, flows, oidc)
+        self._sessions = entering.sessions
+        account = Account(access, database, entering.factor)
+        device = Device(access, database, flows, entering, oidc)
+        self._open: dict[tuple[str, str], Open] = {
+            ("GET", "/login"): entering.page,
+            ("POST", "/login"): entering.password,
+            ("POST", "/login/code"): entering.code,
+            ("POST", "/login/password"): entering.change_password,
+            ("GET", "/auth/oidc/login"): entering.to_provider,
+            ("GET", "/auth/oidc/callback"): entering.from_provider,
+            ("POST", DEVICE): device.begin,
+            ("POST", f"{DEVICE}/token"): device.token,
+        }
+        self._closed: dict[tuple[str, str], Closed] = {
+            ("POST", "/logout"): self._logout,
+            ("GET", "/account"): account.page,
+            ("POST", "/account/tokens"): account.make_token,
+            ("POST", "/account/tokens/revoke"): account.revoke_token,
+            ("POST", "/account/second-factor/begin"): account.begin_factor,
+            ("POST", "/account/second-factor/confirm"): account.confirm_factor,
+            ("POST", "/account/second-factor/codes"): account.renew_codes,
+            ("POST", "/account/second-factor/off"): account.drop_factor,
+            ("GET", DEVICE): device.page,
+            ("POST", f"{DEVICE}/page"): device.decide,
+        }
+        self._paths = {path for _, path in (*self._open, *self._closed)}
+
+    def is_for(self, path: str) -> bool:
+        """Whether a path is one of ours."""
+        return path.startswith(self.PATHS) and path in self._paths
+
+    async def __call__(self, request: Request) -> Response:
+        """The page, or what is wrong."""
+        request.route = f"login {request.path}" if request.path in self._paths else "login"
+        visit = Visit(request, self._options.public_url, self._options.proxies)
+        try:
+            return await self._answer(visit)
+        except BodyTooLarge:
+            return pages.problem("the form is too large", status=413)
+        except NotFound as e:
+            return pages.problem(e.summary, status=404)
+        except (BackendUnavailable, StorageError, ConfigError) as e:
+            log.warning("%s: %s: %s", request.path, e.summary, e.why)
+            return unavailable(e)
+
+    async def _answer(self, visit: Visit) -> Response:
+        method, path = visit.request.method, visit.request.path
+        key = ("GET" if method == "HEAD" else method, path)
+        if key not in self._open and key not in self._closed:
+            return self._nowhere(path)
+        if method == "POST":
+            if visit.is_of_another_site():
+                return pages.problem("that form is of another site", "begin here")
+            await visit.read_form()
+        visit.session = await self._sessions.of(visit.session_token)
+        if key in self._open:
+            return await self._open[key](visit)
+        if visit.session is None:
+            return self._enter_first(visit)
+        if method == "POST" and not visit.has_key(visit.session):
+            return pages.problem("that form is too old", "go back, load the page anew")
+        return await self._closed[key](visit, visit.session)
+
+    def _nowhere(self, path: str) -> Response:
+        if path not in self._paths:
+            return pages.problem("there is no such page", status=404)
+        allowed = sorted({m for m, p in (*self._open, *self._closed) if p == path})
+        answer = pages.problem(f"this page takes {' and '.join(allowed)}", status=405)
+        return Response(405, [*answer.headers, ("Allow", ", ".join(allowed))], answer.body)
+
+    def _enter_first(self, visit: Visit) -> Response:
+        wanted = "/account"
+        if visit.request.method != "POST":
+            query = visit.request.target.partition("?")[2]
+            wanted = visit.request.path + (f"?{query}" if query else "")
+        return go("/login?" + urlencode({"next": wanted}))
+
+    async def _logout(self, visit: Visit, session: Session) -> Response:
+        del session
+        return await self._entering.logout(visit)
