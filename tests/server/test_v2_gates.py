@@ -10,6 +10,7 @@ from argosy.content.policy import Moment, Pass, Refuse, Verdict
 from argosy.content.store import Source
 from argosy.model.descriptor import Descriptor
 from argosy.server.http.messages import Headers, MemoryBody, Request, Response
+from argosy.server.open_guard import OpenGuard
 from argosy.server.v2.gates import Gates
 from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore
@@ -33,7 +34,7 @@ class Rule:
 
 
 def registry(catalog: Catalog, path: Path, *rules: Rule) -> Registry:
-    return Registry(catalog, BlobStore(str(path / "data")), Gates(rules))
+    return Registry(catalog, BlobStore(str(path / "data")), OpenGuard(), Gates(rules))
 
 
 async def put(registry: Registry, tag: str = "a") -> Response:

@@ -36,7 +36,10 @@ class Identity:
 class Backend(Protocol):
     """One place that can check a password."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the catalog calls it."""
+        ...
 
     async def verify(self, name: str, password: str) -> Identity | None:
         """Who that is; None for an unknown name and for a wrong password alike.

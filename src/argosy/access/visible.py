@@ -6,6 +6,7 @@ from typing import Final
 from argosy.access.permission import Action, Permission, Resource
 from argosy.access.principal import EVERYBODY
 from argosy.access.standing import Standing
+from argosy.catalog.listing import Among
 from argosy.values import frozen
 
 
@@ -16,6 +17,11 @@ class Visible:
     standing: Standing
     projects: tuple[str, ...] | None = ()
     public: bool = True
+
+    @property
+    def among(self) -> Among:
+        """Where the catalog has to look."""
+        return Among(projects=self.projects, public=self.public)
 
     @property
     def all(self) -> bool:

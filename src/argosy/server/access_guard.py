@@ -96,10 +96,10 @@ class AccessGuard:
         public = self._anonymous or principal is not ANONYMOUS
         return visible(standing, public=public)
 
-    async def whose(self, request: Request) -> Principal | Deny:
-        """Who it is, whatever they may."""
+    async def login(self, request: Request) -> Principal | Deny:
+        """Who it is by what only they have: an access token is not that, or it would last forever."""
         found = await self._whose(request)
-        return found if isinstance(found, Deny) else _principal(found)
+        return _invalid("a token gives no tokens") if isinstance(found, AccessToken) else found
 
     def refusal(self, request: Request, decision: Decision) -> Response:
         """401 with a challenge, 403, or 429, in the registry's format."""
@@ -116,7 +116,7 @@ class AccessGuard:
             return ANONYMOUS
         scheme, _, rest = header[:_LONGEST_HEADER].partition(" ")
         if scheme.lower() == "basic" and (pair := basic(rest)) is not None:
-            return await self._shown(request, *pair)
+            return await self.shown(request, *pair)
         if scheme.lower() == "bearer":
             text = rest.strip()
             if text.startswith("arg_"):  # a secret of ours, as other APIs take them
@@ -139,7 +139,8 @@ class AccessGuard:
             self._tokens.popitem(last=False)
         return found
 
-    async def _shown(self, request: Request, name: str, password: str) -> Principal | Deny:
+    async def shown(self, request: Request, name: str, password: str) -> Principal | Deny:
+        """Who has that name and password, wherever in the request they stood."""
         address = self._options.proxies.address(request)
         return self._or_denied(await self.access.logins.basic(name, password, address))
 

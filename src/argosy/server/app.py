@@ -3,30 +3,41 @@
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
-from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
+from argosy.server.admission import Admission
 from argosy.server.http.messages import Request, Response
+from argosy.server.http.server import AccessLog
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics, MetricsOptions
-from argosy.server.open_guard import OpenGuard
+from argosy.server.observing.readiness import Readiness, alive
 from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore
 
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
+_OWN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+TOKEN_PATHS: Final = frozenset({"/token", "/.well-known/jwks.json"})
+"""What the token service answers, where access is controlled."""
 
 
 class App:
     """The handler for everything that the server answers."""
 
     def __init__(
-        self, catalog: Catalog, store: BlobStore, *, metrics: MetricsOptions | None = None
+        self,
+        catalog: Catalog,
+        store: BlobStore,
+        admission: Admission,
+        *,
+        metrics: MetricsOptions | None = None,
     ) -> None:
         self.catalog: Final = catalog
+        self.admission: Final = admission
         self.store: Final = store
-        self.draining = False  # about to end: not ready for more
-        self._registry = registry = Registry(catalog, store)
-        self._manage = Mount(OpenGuard(), Services(catalog=catalog, database=catalog.database))
+        self.readiness: Final = Readiness()
+        self._registry = registry = Registry(catalog, store, admission.guard)
+        services = Services(catalog=catalog, database=catalog.database, access=admission.access)
+        self._manage = Mount(admission.guard, services)
         self.metrics: Final = Metrics(
             {
                 meters.UPLOADS: lambda: store.uploads,
@@ -35,6 +46,7 @@ class App:
             },
             metrics,
         )
+        self.listeners: Final[list[AccessLog]] = [self.metrics.tell]  # are told of each answer
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -43,16 +55,13 @@ class App:
             return await self._registry(request)
         if path.startswith("/api/"):
             return await self._manage(request)
-        request.route = path if path in ("/healthz", "/metrics") else "nowhere"
+        if path in TOKEN_PATHS and self.admission.tokens is not None:
+            return await self.admission.tokens(request)
+        request.route = path if path in _OWN_PATHS else "nowhere"
         if path == "/healthz":
-            return await self._health()
+            return alive()
+        if path == "/readyz":
+            return await self.readiness.page(request)
         if path == "/metrics":
             return await self.metrics.page(request)
         return Response(404, [_TEXT], b"this is a registry: see /v2/\n")
-
-    async def _health(self) -> Response:
-        try:
-            await self.catalog.repositories("", 1)
-        except ArgosyError as e:
-            return Response(503, [_TEXT], f"{e.summary}: {e.why}\n".encode())
-        return Response(200, [_TEXT], b"ok\n")

@@ -21,9 +21,12 @@ from argosy.catalog.database import open_database
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.concurrency import in_thread
 from argosy.errors import StorageError
+from argosy.server.admission import admission
 from argosy.server.app import App
 from argosy.server.config.sections import DatabaseSection, ServerSection, ServerSettings
 from argosy.server.metrics import MetricsOptions
+from argosy.server.observing.readiness import database_answers, directory_is_writable
+from argosy.server.observing.setting_up import audited
 from argosy.stores.blobs import BlobStore
 from argosy.values import frozen
 
@@ -66,7 +69,13 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         )
         catalog = Catalog(database)
         store = await in_thread(BlobStore, data)
-        app = App(catalog, store, metrics=_metrics(settings, place))
+        admitted = await stack.enter_async_context(admission(settings, database))
+        app = App(catalog, store, admitted, metrics=_metrics(settings, place))
+        app.readiness.add("database", database_answers(database))
+        app.readiness.add("storage", directory_is_writable(store.root))
+        keeps_house = place.number == 0
+        kept = audited(catalog, settings.audit, keeps_house=keeps_house)
+        app.listeners.append((await stack.enter_async_context(kept)).tell)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = []
         if place.number == 0:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from argosy.access.backends import BackendUnavailable
 from argosy.catalog.catalog import RepositoryUnknown
 from argosy.content.blob_storage import UploadBusy
 from argosy.errors import (
@@ -39,6 +40,7 @@ _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (BodyTooLarge, 413, "SIZE_INVALID"),
     (UploadBusy, 429, "TOOMANYREQUESTS"),
     (NoSpace, 507, "NO_SPACE"),
+    (BackendUnavailable, 503, "UNAVAILABLE"),  # who knows the password cannot be asked
     (StorageUnavailable, 503, "UNAVAILABLE"),
     (ClientGone, 400, "BLOB_UPLOAD_INVALID"),
     (BadRequest, 400, "BLOB_UPLOAD_INVALID"),  # a body in chunks whose framing is broken

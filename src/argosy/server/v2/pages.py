@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from sqlalchemy import Connection
+
+from argosy.access.visible import Visible
+from argosy.catalog import listing
 from argosy.catalog.catalog import Catalog
+from argosy.catalog.listing import Among
 from argosy.catalog.rows import ReferrersQuery
 from argosy.model import media
 from argosy.model.digest import Digest
@@ -15,6 +21,7 @@ from argosy.server.v2.errors import JSON, VERSION, Problem
 MOST: Final = 10_000
 """Names on one page, whatever is asked for."""
 
+_SCANNED: Final = 1_000
 _REFERRERS: Final = 1_000
 _REFERRERS_BYTES: Final = 3 << 20  # clients read at most 4 MiB of an index
 
@@ -27,11 +34,30 @@ async def tags(catalog: Catalog, name: str, request: Request) -> Response:
     return _listing({"name": name, "tags": found[:count]}, link)
 
 
-async def repositories(catalog: Catalog, request: Request) -> Response:
-    """GET _catalog: every repository, a page at a time."""
+async def repositories(catalog: Catalog, request: Request, seen: Visible) -> Response:
+    """GET _catalog: every repository that may be seen, a page at a time."""
     count, last = _page(request)
-    found = await catalog.repositories(last, count + 1)
+    if seen.all:
+        found = await catalog.repositories(last, count + 1)
+    else:
+        found = await _seen(catalog, seen, last, count + 1)
     return _listing({"repositories": found[:count]}, _next("/v2/_catalog", found, count))
+
+
+async def _seen(catalog: Catalog, seen: Visible, last: str, count: int) -> list[str]:
+    """At most `count` of what may be seen: the catalog looks in the projects, we at each name."""
+    found: list[str] = []
+    while len(found) < count:
+        rows = await catalog.database.read(partial(_rows, last, seen.among))
+        found += seen.seen(rows)
+        if len(rows) < _SCANNED:
+            break
+        last = rows[-1][0]
+    return found[:count]
+
+
+def _rows(last: str, among: Among, conn: Connection) -> list[tuple[str, bool]]:
+    return listing.repositories(conn, last, _SCANNED, among)
 
 
 async def referrers(catalog: Catalog, name: str, ref: str, request: Request) -> Response:

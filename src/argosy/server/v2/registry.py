@@ -8,16 +8,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from argosy.access.decision import Deny
 from argosy.catalog.catalog import Catalog
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels
+from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2 import pages
 from argosy.server.v2.blobs import Blobs
 from argosy.server.v2.errors import JSON, VERSION, Problem, answer
 from argosy.server.v2.gates import OPEN, Gates
 from argosy.server.v2.manifests import Manifests
+from argosy.server.v2.needs import need
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
 
@@ -40,9 +43,12 @@ _PULLS: Final = frozenset({"GET", "HEAD"})
 class Registry:
     """Everything below `/v2/`."""
 
-    def __init__(self, catalog: Catalog, store: BlobStorage, gates: Gates = OPEN) -> None:
+    def __init__(
+        self, catalog: Catalog, store: BlobStorage, guard: Guard, gates: Gates = OPEN
+    ) -> None:
+        self._guard = guard
         self._manifests = manifests = Manifests(catalog, store, gates)
-        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store)
+        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store, guard)
         self.uploads = uploads
         # By the error's code; the usual ones are there from the start.
         self.storage_errors: dict[Labels, float] = {
@@ -53,13 +59,16 @@ class Registry:
         async def base(_name: str, _ref: str, _request: Request) -> Response:
             return _BASE
 
+        async def listed(_name: str, _ref: str, request: Request) -> Response:
+            return await pages.repositories(catalog, request, await guard.visible(request))
+
         async def extensions(_name: str, _ref: str, _request: Request) -> Response:
             return _EXTENSIONS
 
         self._table: dict[str, dict[str, Endpoint]] = {
             "base": _reading(base),
             "extensions": _reading(extensions),
-            "catalog": _reading(lambda _n, _r, request: pages.repositories(catalog, request)),
+            "catalog": _reading(listed),
             "tags": _reading(lambda name, _r, request: pages.tags(catalog, name, request)),
             "referrers": _reading(
                 lambda name, ref, request: pages.referrers(catalog, name, ref, request)
@@ -87,13 +96,20 @@ class Registry:
         where = target(request.path)
         request.route = where.endpoint
         request.repository = where.name
-        if where.endpoint == "manifests" and request.method in _PULLS:
-            # What is in memory has been checked before: the short way.
-            ready = self._manifests.at_hand(where.name, where.ref, request)
-            if ready is not None:
-                return ready
         try:
-            return await self._endpoint(where, request)(where.name, where.ref, request)
+            endpoint = self._endpoint(where, request)
+            wanted = need(where.endpoint, where.name, request.method)
+            decision = self._guard.at_once(request, wanted)
+            if decision is None:
+                decision = await self._guard.decide(request, wanted)
+            if isinstance(decision, Deny):
+                return self._guard.refusal(request, decision)
+            if where.endpoint == "manifests" and request.method in _PULLS:
+                # What is in memory has been checked before: the short way.
+                ready = self._manifests.at_hand(where.name, where.ref, request)
+                if ready is not None:
+                    return ready
+            return await endpoint(where.name, where.ref, request)
         except ArgosyError as e:
             if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
                 self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1

@@ -12,7 +12,9 @@ from argosy.catalog.catalog import Catalog
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
 from argosy.errors import InvalidDigest, SizeMismatch
 from argosy.model.digest import Digest
+from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
+from argosy.server.v2 import mounting
 from argosy.server.v2.errors import VERSION, Problem
 from argosy.server.who import actor
 
@@ -22,8 +24,9 @@ _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
 class Uploads:
     """Takes blobs into a blob store and links them to the repository that they were sent to."""
 
-    def __init__(self, catalog: Catalog, store: BlobStorage) -> None:
+    def __init__(self, catalog: Catalog, store: BlobStorage, guard: Guard) -> None:
         self._catalog = catalog
+        self._guard = guard
         self._store = store
         self.received = 0  # bytes of blobs, whole requests only
 
@@ -32,8 +35,8 @@ class Uploads:
         query = request.query
         if "mount" in query:
             digest = Digest.parse(query["mount"][0])
-            source = query.get("from", [""])[0] or None
-            if await self._catalog.mount(name, digest, source):
+            source = await mounting.source(self._catalog, self._guard, request, digest)
+            if source is not None and await self._catalog.mount(name, digest, source):
                 return _created(name, digest)
         elif "digest" in query and request.body.length != 0:
             return await self._whole(name, Digest.parse(query["digest"][0]), request)

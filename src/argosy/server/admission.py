@@ -1,0 +1,140 @@
+"""Who is let in, put together from the settings: the guard, and the token service beside it."""
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from argosy.catalog.actor import SYSTEM
+from argosy.catalog.database import Database
+from argosy.concurrency import in_thread
+from argosy.errors import ConfigError
+from argosy.server.config.sections import ServerSettings
+from argosy.server.guard import Guard
+from argosy.server.http.messages import Handler
+from argosy.server.observing.addresses import Proxies
+from argosy.server.open_guard import OpenGuard
+from argosy.values import frozen
+
+if TYPE_CHECKING:  # without access control none of it is imported
+    from argosy.access.backends import Backend
+    from argosy.access.service import Access, AccessOptions
+    from argosy.server.access_guard import Report
+
+T = TypeVar("T")
+
+_LEAST_LIFE: Final = 60.0  # token.md
+
+
+@frozen(kw_only=True, eq=False)
+class Admission:
+    """The guard; and where access is controlled, what stands behind it and gives tokens."""
+
+    guard: Guard
+    access: "Access | None" = None
+    tokens: Handler | None = None
+
+
+@asynccontextmanager
+async def admission(
+    settings: ServerSettings, database: Database, report: "Report | None" = None
+) -> AsyncIterator[Admission]:
+    """What the settings say of who gets in. The first start with access control makes an admin.
+
+    `report` is told of denied requests.
+    """
+    if not settings.auth.enabled:
+        yield Admission(guard=OpenGuard())
+        return
+    from argosy.access.service import open_access  # noqa: PLC0415 - for who needs it
+    from argosy.server.access_guard import AccessGuard, GuardOptions  # noqa: PLC0415
+    from argosy.server.token import TokenService  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        sealer = await in_thread(_sealer, settings)
+        backends = await in_thread(backends_of, settings)
+        access = await stack.enter_async_context(
+            open_access(database, sealer, _options(settings), backends)
+        )
+        await _first_admin(access)
+        options = GuardOptions(
+            public_url=settings.server.public_url,
+            proxies=Proxies(settings.server.trusted_proxies),
+            report=report,
+        )
+        guard = AccessGuard(access, options)
+        yield Admission(guard=guard, access=access, tokens=TokenService(access, guard))
+
+
+def _sealer(settings: ServerSettings) -> Any:
+    from argosy.access.sealing import Sealer, secret_in  # noqa: PLC0415
+
+    if settings.auth.secret:
+        return Sealer(settings.auth.secret)
+    if settings.database.url:
+        raise ConfigError(
+            "access control with PostgreSQL needs the setting auth.secret",
+            why="what seals keys in the database has to be the same on every node",
+            remedy="make one with `openssl rand -hex 32` and give it to every node, for example"
+            " in a file named by ARGOSY_AUTH_SECRET_FILE",
+        )
+    return Sealer(secret_in(settings.server.data))
+
+
+def _options(settings: ServerSettings) -> "AccessOptions":
+    from argosy.access.access_tokens import TokenOptions  # noqa: PLC0415
+    from argosy.access.keys import KeyOptions  # noqa: PLC0415
+    from argosy.access.service import AccessOptions  # noqa: PLC0415
+
+    token = settings.token
+    if token.lifetime < _LEAST_LIFE:
+        raise ConfigError(
+            "token.lifetime is less than 60 s",
+            why="clients take every token to be good for that long",
+            remedy="set it to 60 s or more; 5 minutes are usual",
+        )
+    return AccessOptions(
+        tokens=TokenOptions(issuer=token.issuer, audience=token.service, life=int(token.lifetime)),
+        keys=KeyOptions(life=token.rotate_every, after=token.lifetime + 600.0),
+        refresh_life=token.refresh_lifetime,
+        anonymous=settings.auth.anonymous,
+    )
+
+
+def backends_of(settings: ServerSettings) -> "Sequence[Backend]":
+    """What knows people by name and password, besides the catalog; ConfigError."""
+    found: list[Backend] = []
+    for name in settings.auth.backends:
+        if name == "htpasswd":
+            from argosy.access.identity.htpasswd import Htpasswd, HtpasswdOptions  # noqa: PLC0415
+
+            found.append(Htpasswd(_as(HtpasswdOptions, settings.htpasswd)))
+        elif name == "ldap":
+            from argosy.access.identity.ldap.directory import Ldap, LdapOptions  # noqa: PLC0415
+
+            found.append(Ldap(_as(LdapOptions, settings.ldap)))
+        elif name not in ("local", "oidc"):
+            raise ConfigError(
+                f"auth.backends names {name!r}",
+                remedy="known are local, htpasswd, ldap and oidc",
+            )
+    return found
+
+
+def _as(kind: type[T], section: object) -> T:
+    """The options a section of the settings spells out field by field."""
+    names = kind.__annotations__
+    return kind(**{name: getattr(section, name) for name in names if hasattr(section, name)})
+
+
+async def _first_admin(access: "Access") -> None:
+    """Where nobody is known yet, make `admin`; its password is told once, here."""
+    once = await access.users.first_admin(SYSTEM)
+    if once is not None:
+        print(  # noqa: T201 - for who starts the server, and for no log
+            f"argosy: made the user admin, with the one-time password {once}\n"
+            "argosy: change it with `argosy user password --change`, or lose it: `argosy admin"
+            " reset-password` makes another",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,34 @@
+"""From where a blob may be mounted: only from what who asks could pull as well.
+
+Source: distribution-spec, end-11. A source that may not be used is no error: the client
+is answered 202 and sends the bytes itself.
+"""
+
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection
+
+from argosy.catalog import listing
+from argosy.catalog.catalog import Catalog
+from argosy.catalog.listing import Among
+from argosy.model.digest import Digest
+from argosy.server.guard import Guard
+from argosy.server.http.messages import Request
+from argosy.server.v2.needs import need
+
+_LOOKED_AT: Final = 1_000  # repositories that have the blob
+
+
+async def source(catalog: Catalog, guard: Guard, request: Request, digest: Digest) -> str | None:
+    """The repository to mount from: the one that `from` names, or any; None if none may be used."""
+    wanted = request.query.get("from", [""])[0]
+    if wanted:
+        return wanted if await guard.may(request, need("blobs", wanted, "GET")) else None
+    seen = await guard.visible(request)
+    rows = await catalog.database.read(partial(_holders, digest, seen.among))
+    return next(iter(seen.seen(rows)), None)
+
+
+def _holders(digest: Digest, among: Among, conn: Connection) -> list[tuple[str, bool]]:
+    return listing.holders(conn, digest, _LOOKED_AT, among)
