@@ -78,17 +78,12 @@ class ManageClient:
         answer = await self._ask("POST", path, body, {"Idempotency-Key": str(uuid.uuid4())})
         return _value(await answer.read(_LONGEST))
 
-    async def put(self, path: str, body: Json, *, etag: str = "*") -> Json:
-        """Put a value in place of what is there."""
-        answer = await self._ask("PUT", path, body, {"If-Match": etag})
-        return _value(await answer.read(_LONGEST))
-
-    async def change(self, path: str, body: Json, *, method: str = "PATCH") -> Json:
+    async def change(self, path: str, body: Json) -> Json:
         """Change what is there. Nobody else's change is lost: it is read before, and again if need be."""
         for left in range(_TRIES - 1, -1, -1):
             held = await self.held(path)
             try:
-                answer = await self._ask(method, path, body, {"If-Match": held.etag or "*"})
+                answer = await self._ask("PATCH", path, body, {"If-Match": held.etag or "*"})
             except RegistryError as e:
                 if e.status != 412 or not left:
                     raise
@@ -96,9 +91,9 @@ class ManageClient:
                 return _value(await answer.read(_LONGEST))
         raise AssertionError("a change is tried at least once")
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, query: Mapping[str, Any] | None = None) -> None:
         """Remove what is there."""
-        answer = await self._ask("DELETE", path)
+        answer = await self._ask("DELETE", path + _query(query))
         await answer.read()
 
     async def pieces(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[bytes]:

@@ -26,3 +26,13 @@ def told_once(what: str) -> None:
     import sys
 
     print(f"This is the only time {what} is shown.", file=sys.stderr)
+
+
+async def asked_for(name: str, *, from_stdin: bool, current: bool) -> tuple[str, str]:
+    """The present password, if it is needed, and the new one."""
+    from argosy.concurrency import in_thread
+
+    before = ""
+    if current:
+        before = await in_thread(new_password, f"{name} (now)", from_stdin=from_stdin, twice=False)
+    return before, await in_thread(new_password, f"{name} (new)", from_stdin=from_stdin)

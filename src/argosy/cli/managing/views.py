@@ -123,8 +123,11 @@ PROJECT: Sequence[Column] = (
     ("Name", "name"),
     ("Public", "public"),
     ("Description", "description"),
-    ("Requests/s", _limits("requests_per_second")),
-    ("Bytes/s", _limits("bytes_per_second")),
+    ("Requests/s", _limits("requests")),
+    ("Burst", _limits("burst")),
+    ("Download/s", _limits("download")),
+    ("Upload/s", _limits("upload")),
+    ("Uploads", _limits("uploads")),
     ("Created", when("created_at")),
     ("Created by", "created_by"),
 )
@@ -200,7 +203,8 @@ USER: Sequence[Column] = (
     ("Last login", when("last_login_at", "never")),
 )
 USER_MADE: Sequence[Column] = (("Name", "name"), ("Password", "password"), ("Admin", "admin"))
-TOTP: Sequence[Column] = (("Key", "key"), ("URI", "uri"), ("Recovery codes", "recovery_codes"))
+TOTP: Sequence[Column] = (("Key", "key"), ("URI", "uri"))
+CODES: Sequence[Column] = (("Recovery codes", "codes"),)
 QUOTAS: Sequence[Column] = (
     ("PROJECT", "project"),
     ("BYTES", _of("bytes")),

@@ -8,7 +8,7 @@ from argosy.cli.options import Parser
 
 HELP = (
     "Make a project: a tenant with its own repositories (PROJECT/…), members, robots and quota."
-    " Who makes it is its first project admin."
+    " A system admin makes it, and gives it members (`argosy member add`)."
 )
 
 

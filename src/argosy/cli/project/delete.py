@@ -5,12 +5,13 @@ import argparse
 from argosy.cli.managing.options import add_registry
 from argosy.cli.options import Parser
 
-HELP = "Delete a project, with its members, robots and rules. It has to be empty of repositories."
+HELP = "Delete a project, with its members, robots and rules."
 
 
 def arguments(parser: Parser) -> None:
     """The words of `project delete`."""
     parser.add_argument("project", metavar="PROJECT", help="the project")
+    parser.add_switch("-f", "--force", help="with every repository in it")
     add_registry(parser)
 
 
@@ -20,6 +21,6 @@ async def run(args: argparse.Namespace) -> int:
     from argosy.cli.managing.options import managing
 
     async with managing(args) as api:
-        await api.delete(path("projects", args.project))
+        await api.delete(path("projects", args.project), {"force": args.force})
     print(args.project)
     return 0

@@ -6,19 +6,17 @@ from argosy.cli.managing.options import add_registry, add_value
 from argosy.cli.options import Parser
 
 HELP = (
-    "Set up a second factor (TOTP) for yourself: shows what an authenticator app needs and recovery"
-    " codes, once; then asks for a code of the app. --remove NAME takes somebody's away."
+    "Set up your second factor: shows the key for an authenticator app, once; then --code CODE of the"
+    " app confirms it and shows recovery codes, once. --remove takes it away: your own with --code, or"
+    " as a system admin that of NAME, who has lost it."
 )
 
 
 def arguments(parser: Parser) -> None:
     """The words of `user totp`."""
-    parser.add_argument(
-        "--remove", metavar="NAME", default="", help="take a user's second factor away"
-    )
-    parser.add_argument(
-        "--code", metavar="CODE", default="", help="confirm with this code of the app"
-    )
+    parser.add_argument("user", metavar="NAME", nargs="?", default="", help="with --remove: whose")
+    parser.add_argument("--code", metavar="CODE", default="", help="what the app shows now")
+    parser.add_switch("--remove", help="take the second factor away")
     add_value(parser)
     add_registry(parser)
 
@@ -28,19 +26,17 @@ async def run(args: argparse.Namespace) -> int:
     from argosy.cli.managing.client import path
     from argosy.cli.managing.options import managing
     from argosy.cli.managing.secrets import told_once
-    from argosy.cli.managing.views import TOTP, show
+    from argosy.cli.managing.views import CODES, TOTP, show
 
     async with managing(args) as api:
-        if args.remove:
-            await api.delete(path("users", args.remove, "totp"))
-            print(args.remove)
+        if args.remove and args.user:
+            await api.delete(path("users", args.user, "totp"))
+        elif args.remove:
+            await api.post(path("totp", "remove"), {"code": args.code})
         elif args.code:
-            await api.post(path("totp", "confirm"), {"code": args.code})
-            print(
-                "From now on the registry asks for a code of the app at the login with a password."
-            )
+            show(args, await api.post(path("totp", "confirm"), {"code": args.code}), CODES)
+            told_once("the recovery codes")
         else:
             show(args, await api.post(path("totp")), TOTP)
             told_once("the key")
-            print("Then: argosy user totp --code CODE")
     return 0

@@ -8,22 +8,30 @@ import msgspec
 from argosy.server.manage.operation import Operation
 from argosy.server.manage.resources import (
     audit,
+    factors,
+    keys,
     members,
+    projects,
     repositories,
     robots,
     system,
     tokens,
     users,
+    workloads,
 )
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *system.OPERATIONS,
+    *projects.OPERATIONS,
     *repositories.OPERATIONS,
     *members.OPERATIONS,
     *robots.OPERATIONS,
+    *workloads.OPERATIONS,
     *users.OPERATIONS,
     *tokens.OPERATIONS,
+    *factors.OPERATIONS,
     *audit.OPERATIONS,
+    *keys.OPERATIONS,
 )
 
 

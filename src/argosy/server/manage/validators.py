@@ -51,6 +51,11 @@ class Expectation:
     def __init__(self, request: Request) -> None:
         self._field = request.headers.get("if-match")
 
+    @property
+    def given(self) -> bool:
+        """Whether the client says which state it has seen."""
+        return self._field is not None and self._field.strip() != "*"
+
     def check(self, etag: str) -> None:
         """Refusal 412 unless the state is still the one the client has seen.
 

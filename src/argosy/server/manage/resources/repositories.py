@@ -1,8 +1,6 @@
 """Repositories, and the artifacts in them."""
 
-from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -14,6 +12,7 @@ from argosy.catalog.browsing import Artifact as ArtifactRow
 from argosy.catalog.browsing import RepositoriesQuery
 from argosy.catalog.browsing import Repository as RepositoryRow
 from argosy.catalog.catalog import RepositoryUnknown
+from argosy.catalog.removing import remove_repository
 from argosy.errors import NotFound, RegistryError
 from argosy.model.digest import Digest
 from argosy.server.manage.operation import (
@@ -25,7 +24,7 @@ from argosy.server.manage.operation import (
     Paging,
     Reply,
 )
-from argosy.server.manage.paging import page
+from argosy.server.manage.paging import looked_through, page
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.values import (
     EXAMPLE_DIGEST,
@@ -38,8 +37,6 @@ from argosy.server.manage.values import (
     moment,
     project_of,
 )
-
-_MANY: Final = 1000  # repositories looked through at once
 
 
 class Repository(Struct, frozen=True):
@@ -73,21 +70,22 @@ class RepositoriesPaging(Paging, frozen=True, forbid_unknown_fields=True):
 
 async def listed(call: Call[RepositoriesPaging, Nothing]) -> Reply:
     """Those that the client may see."""
-    eyes, asked, found = await call.visible(), call.query, list[RepositoryRow]()
-    query = RepositoriesQuery(
-        after=asked.after,
-        count=asked.limit + 1,
-        project=asked.project,
-        projects=eyes.projects,
-        public=eyes.public,
-    )
-    while len(found) <= asked.limit:
-        rows = await call.services.database.read(partial(browsing.repositories, query=query))
-        # Patterns of robots and tokens are not the database's: what it finds is looked through.
-        found += [one for one in rows if eyes.all or eyes.sees(one.name, public=one.public)]
-        if len(rows) < query.count:
-            break
-        query = replace(query, after=rows[-1].name, count=_MANY)
+    eyes, asked = await call.visible(), call.query
+
+    async def read(after: str, count: int) -> list[RepositoryRow]:
+        query = RepositoriesQuery(
+            after=after,
+            count=count,
+            project=asked.project,
+            projects=eyes.projects,
+            public=eyes.public,
+        )
+        return await call.services.database.read(lambda conn: browsing.repositories(conn, query))
+
+    def fits(one: RepositoryRow) -> bool:
+        return eyes.all or eyes.sees(one.name, public=one.public)
+
+    found = await looked_through(read, fits, lambda one: one.name, asked)
     return page(found, asked.limit, _repository, lambda one: one.name)
 
 
@@ -98,6 +96,15 @@ async def shown(call: Call[Nothing, Nothing]) -> Reply:
     if found is None:
         raise RepositoryUnknown(f"no repository {name}")
     return Reply(value=_repository(found))
+
+
+async def deleted(call: Call[Nothing, Nothing]) -> Reply:
+    """With all that it holds."""
+    name, by = call.names["repository"], call.actor
+    gone = await call.services.database.write(lambda conn: remove_repository(conn, name, by))
+    if not gone:
+        raise RepositoryUnknown(f"no repository {name}")
+    return Reply()
 
 
 async def artifacts(call: Call[Paging, Nothing]) -> Reply:
@@ -205,6 +212,16 @@ OPERATIONS: Final = (
         handler=shown,
         answer=Repository,
         example=_REPOSITORY,
+    ),
+    Operation(
+        id="deleteRepository",
+        group="repositories",
+        method="DELETE",
+        path="/repositories/{repository}",
+        summary="Delete a repository, with all its tags and artifacts",
+        description="At once, and for good: the history of its tags goes, too.",
+        need=(_R, Action.DELETE),
+        handler=deleted,
     ),
     Operation(
         id="listArtifacts",
