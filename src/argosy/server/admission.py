@@ -1,5 +1,6 @@
 """Who is let in, put together from the settings: the guard, and the token service beside it."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -51,6 +52,7 @@ async def admission(
     from argosy.server.token import TokenService  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
+        await in_thread(_close_to_others, settings)
         sealer = await in_thread(_sealer, settings)
         backends = await in_thread(backends_of, settings)
         access = await stack.enter_async_context(
@@ -64,6 +66,13 @@ async def admission(
         )
         guard = AccessGuard(access, options)
         yield Admission(guard=guard, access=access, tokens=TokenService(access, guard))
+
+
+def _close_to_others(settings: ServerSettings) -> None:
+    """Let no other user of this machine read who there is: hashes of passwords can be guessed at."""
+    path = os.path.join(settings.server.data, "argosy.db")
+    if not settings.database.url and os.path.exists(path):
+        os.chmod(path, 0o600)  # SQLite gives its other files the same mode
 
 
 def _sealer(settings: ServerSettings) -> Any:

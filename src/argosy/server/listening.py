@@ -56,7 +56,7 @@ class TLSFiles:
     client_ca: str = ""
 
 
-def check(address: Address, files: TLSFiles) -> None:
+def check(address: Address, files: TLSFiles, *, auth: bool = False) -> None:
     """UsageError if the flags contradict, or anybody from elsewhere could push without a name."""
     if bool(files.certificate) != bool(files.key):
         raise UsageError(
@@ -69,10 +69,21 @@ def check(address: Address, files: TLSFiles) -> None:
             why="client certificates are shown over TLS only",
             remedy="give the server's certificate and key as well",
         )
-    if not address.is_loopback and not files.client_ca:
+    if not address.is_loopback and not files.client_ca and not auth:
         raise UsageError(
             f"refusing to serve on {address.host} without authentication",
             why="anybody who can reach this address could push and delete",
-            remedy="add --tls-cert, --tls-key and --client-ca (clients then need a certificate of"
-            " that authority), or listen on 127.0.0.1",
+            remedy="add --auth (users, robots, tokens), or --tls-cert, --tls-key and --client-ca"
+            " (clients then need a certificate of that authority), or listen on 127.0.0.1",
         )
+
+
+def in_the_clear(address: Address, files: TLSFiles) -> str:
+    """What is wrong with taking passwords there; empty if nobody on the way could read them."""
+    if address.is_loopback or files.certificate:
+        return ""
+    return (
+        f"passwords and tokens come to {address.host} without TLS: who is on the way can read them;"
+        " add --tls-cert and --tls-key, name the proxy that has them in server.trusted_proxies, or"
+        " say --insecure-http"
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ from argosy.values import frozen
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+log = logging.getLogger("argosy.server")
 
 _STDERR = 2
 
@@ -53,8 +56,17 @@ def checked(settings: ServerSettings) -> Address:
     """The address to listen on; UsageError if what the settings say of it contradicts itself."""
     section = settings.server
     address = Address.parse(section.listen)
-    listening.check(address, files_of(section))
+    listening.check(address, files_of(section), auth=settings.auth.enabled)
     return address
+
+
+def _warn(settings: ServerSettings) -> None:
+    """Say what is risky and not forbidden."""
+    section = settings.server
+    meant = not settings.auth.enabled or section.insecure_http or section.trusted_proxies
+    why = listening.in_the_clear(Address.parse(section.listen), files_of(section))
+    if why and not meant:
+        log.warning("%s", why)
 
 
 def announcement(settings: ServerSettings, port: int) -> str:
@@ -75,12 +87,14 @@ async def serve(settings: ServerSettings, post: Post | None = None) -> int:
         access_log = stack.enter_context(logging_to(_STDERR, _log(settings)))
         app = await stack.enter_async_context(open_app(settings, post.place))
         proxies = Proxies(settings.server.trusted_proxies)
-        observer = Observer(app, [app.metrics.tell, access_log.tell], proxies=proxies)
+        observer = Observer(app, [*app.listeners, access_log.tell], proxies=proxies)
         server = Server(observer, replace(_options(settings, post), log=observer.tell))
         await server.start()
         stack.push_async_callback(server.shutdown, settings.server.grace)
         settle()
         gc.enable()
+        if post.place.number == 0:
+            _warn(settings)
         post.ready(announcement(settings, server.port))
         await stop.wait()
         await _drain(app, settings.server.drain)
@@ -90,7 +104,7 @@ async def serve(settings: ServerSettings, post: Post | None = None) -> int:
 async def _drain(app: App, seconds: float) -> None:
     """Be not ready for a while before the end, so that balancers send no more."""
     if seconds:
-        app.draining = True
+        app.readiness.draining = True
         await asyncio.sleep(seconds)
 
 
@@ -102,6 +116,7 @@ def _options(settings: ServerSettings, post: Post) -> ServerOptions:
         inherited=post.inherited,
         tls=_tls(files_of(settings.server)),
         max_connections=settings.server.max_connections,
+        request_ids=True,
     )
 
 
