@@ -5,7 +5,7 @@ from typing import Final
 from argosy.catalog.catalog import Catalog
 from argosy.meters import declared as meters
 from argosy.server.admission import Admission
-from argosy.server.http.messages import Request, Response
+from argosy.server.http.messages import Handler, Request, Response
 from argosy.server.http.server import AccessLog
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
@@ -15,7 +15,6 @@ from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore
 
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
-_OWN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 TOKEN_PATHS: Final = frozenset({"/token", "/.well-known/jwks.json"})
 """What the token service answers, where access is controlled."""
 
@@ -46,6 +45,11 @@ class App:
             },
             metrics,
         )
+        self._own: dict[str, Handler] = {
+            "/healthz": alive,
+            "/readyz": self.readiness.page,
+            "/metrics": self.metrics.page,
+        }
         self.listeners: Final[list[AccessLog]] = [self.metrics.tell]  # are told of each answer
 
     async def __call__(self, request: Request) -> Response:
@@ -57,11 +61,8 @@ class App:
             return await self._manage(request)
         if path in TOKEN_PATHS and self.admission.tokens is not None:
             return await self.admission.tokens(request)
-        request.route = path if path in _OWN_PATHS else "nowhere"
-        if path == "/healthz":
-            return alive()
-        if path == "/readyz":
-            return await self.readiness.page(request)
-        if path == "/metrics":
-            return await self.metrics.page(request)
+        if (own := self._own.get(path)) is not None:
+            request.route = path
+            return await own(request)
+        request.route = "nowhere"
         return Response(404, [_TEXT], b"this is a registry: see /v2/\n")

@@ -261,9 +261,11 @@ class AuditSection:
 
     pulls: bool = setting(SWITCH, False, "record pulls as well")
     keep: float = setting(DURATION, 31536000.0, "how long entries are kept: a year")
-    keep_rows: int = setting(WHOLE, 0, "how many at most; 0: any number")
+    keep_rows: int = setting(WHOLE, 10_000_000, "how many at most; 0: any number")
     syslog: str = setting(TEXT, "", "forward to udp://, tcp:// or tls://host:port (RFC 5424)")
-    http: str = setting(TEXT, "", "forward in batches by POST to this URL")
+    syslog_ca: str = setting(TEXT, "", "PEM authority of that server; empty: the system's")
+    http: str = setting(TEXT, "", "forward in batches of JSON lines by POST to this URL")
+    http_ca: str = setting(TEXT, "", "PEM authority of that server; empty: the system's")
     http_token: str = setting(TEXT, "", "sent there as bearer token", secret=True)
 
 
