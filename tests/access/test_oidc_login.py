@@ -10,7 +10,8 @@ import pytest
 
 from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
-from argosy.access.identity.oidc.login import Finished, Oidc, OidcOptions, Pending
+from argosy.access.identity.oidc.login import Oidc
+from argosy.access.identity.oidc.values import Finished, OidcOptions, Pending
 from argosy.access.identity.oidc.web import Web
 from argosy.access.refused import Refused
 from argosy.access.sealing import Sealer

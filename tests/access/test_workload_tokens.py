@@ -20,6 +20,7 @@ from argosy.access.identity.workload import (
 )
 from argosy.access.identity.workload import (
     Rule,
+    WorkloadOptions,
     Workloads,
     add_rule,
     remove_rule,
@@ -46,7 +47,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def jobs(database: Database, oidc: Provider) -> AsyncIterator[Workloads]:
-    found = Workloads(database, [oidc.issuer, GITHUB_ISSUER])
+    found = Workloads(database, WorkloadOptions(issuers=(oidc.issuer, GITHUB_ISSUER)))
     yield found
     await found.close()
 
@@ -203,7 +204,7 @@ async def test_what_is_no_token_is_nothing(jobs: Workloads, token: str) -> None:
 async def test_tokens_of_issuers_that_are_not_in_the_settings_cost_no_request(
     database: Database, oidc: Provider
 ) -> None:
-    others = Workloads(database, [GITHUB_ISSUER])
+    others = Workloads(database, WorkloadOptions(issuers=(GITHUB_ISSUER,)))
     assert "not of a provider" in reason(await others.job(oidc.sign(GITHUB)))
     with pytest.raises(UsageError, match="do not count here"):
         others.known(oidc.issuer)

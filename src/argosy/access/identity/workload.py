@@ -6,19 +6,18 @@ name one of them, so that nobody has this server fetch keys from an address of t
 
 import base64
 import binascii
+import importlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, delete, insert, select
 
 from argosy.access.identity import claims as patterns
 from argosy.access.identity.jobs import Job, looks_like_one
-from argosy.access.identity.oidc.provider import Provider
-from argosy.access.identity.oidc.tokens import Wanted, judged
-from argosy.access.identity.oidc.web import Web
+from argosy.access.identity.oidc.addresses import check_address
 from argosy.access.principal import Principal
 from argosy.access.refused import Refused
 from argosy.catalog import robots
@@ -27,8 +26,13 @@ from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
 from argosy.catalog.robots import Robot
+from argosy.concurrency import in_thread
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
+
+if TYPE_CHECKING:  # slow to import, and only needed where a job comes
+    from argosy.access.identity.oidc.provider import Provider
+    from argosy.access.identity.oidc.web import Web
 
 GITHUB: Final = "https://token.actions.githubusercontent.com"
 GITLAB: Final = "https://gitlab.com"
@@ -101,45 +105,82 @@ def _tell(
     record(conn, by, entry)
 
 
-class Workloads:
-    """Judges the tokens of jobs."""
+@frozen(kw_only=True)
+class WorkloadOptions:
+    """Whose tokens count: the issuers, and how they are reached."""
 
-    def __init__(self, database: Database, issuers: Sequence[str], web: Web | None = None) -> None:
-        """ConfigError for an issuer that is not https. `web` is closed by who made it."""
+    issuers: tuple[str, ...] = (GITHUB, GITLAB)
+    ca_file: str = ""
+    allow_http: bool = False
+
+
+class Workloads:
+    """Judges the tokens of jobs. What that takes is imported when the first one comes."""
+
+    def __init__(self, database: Database, options: WorkloadOptions | None = None) -> None:
+        """ConfigError for an issuer that is not https."""
         self._db = database
-        self._web = web or Web()
-        self._providers = {issuer: Provider(issuer, self._web) for issuer in issuers}
+        self._options: Final = options or WorkloadOptions()
+        for issuer in self._options.issuers:
+            check_address(issuer, allow_http=self._options.allow_http)
+        self._web: Web | None = None
+        self._providers: dict[str, Provider] = {}
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._web.close()
+        if self._web is not None:
+            await self._web.close()
 
     def known(self, issuer: str) -> str:
         """The issuer, if its tokens count here; UsageError else."""
-        if issuer not in self._providers:
+        if issuer not in self._options.issuers:
             raise UsageError(
                 f"tokens of {issuer[:300]!r} do not count here",
-                why="those of " + (", ".join(self._providers) or "nobody") + " do",
+                why="those of " + (", ".join(self._options.issuers) or "nobody") + " do",
                 remedy="a system admin adds the issuer to [auth.workload] issuers",
             )
         return issuer
+
+    async def check(self) -> list[str]:
+        """Ask every issuer for its keys; BackendUnavailable for the first that cannot be asked."""
+        found = []
+        for issuer in self._options.issuers:
+            provider = await self._provider(issuer)
+            found.append(f"{issuer}: {len(await provider.keys(None))} keys")
+        return found
 
     async def job(self, token: str, robot: str = "") -> Job | Refused:
         """The robot a job may be; `robot` chooses where several fit.
 
         BackendUnavailable when the provider's keys cannot be had.
         """
-        provider = self._providers.get(_issuer(token))
-        if provider is None:
+        issuer = _issuer(token)
+        if issuer not in self._options.issuers:
             return Refused("the token is not of a provider that counts here", _SETTINGS)
-        rules = await self._db.read(lambda conn: _rules_for(conn, provider.issuer, robot))
+        rules = await self._db.read(lambda conn: _rules_for(conn, issuer, robot))
         if not rules:
             return _NO_RULE
+        provider = await self._provider(issuer)
+        from argosy.access.identity.oidc.tokens import Wanted, judged  # noqa: PLC0415 - 80 ms
+
         audiences = tuple(sorted({rule.audience for _, rule in rules}))
         claims = await judged(token, provider, Wanted(audiences=audiences))
         if isinstance(claims, Refused):
             return Refused(f"the token does not count: {claims.reason}", _SETTINGS)
         return await self._chosen(rules, claims)
+
+    async def _provider(self, issuer: str) -> "Provider":
+        if (found := self._providers.get(issuer)) is not None:
+            return found
+        # In a thread: the modules below take a tenth of a second.
+        await in_thread(importlib.import_module, "argosy.access.identity.oidc.tokens")
+        from argosy.access.identity.oidc.provider import Provider  # noqa: PLC0415
+        from argosy.access.identity.oidc.web import Web  # noqa: PLC0415
+
+        if self._web is None:
+            options = self._options
+            self._web = Web(ca_file=options.ca_file, allow_http=options.allow_http)
+        return self._providers.setdefault(issuer, Provider(issuer, self._web))
 
     async def _chosen(
         self, rules: Sequence[tuple[int, Rule]], claims: Mapping[str, Any]

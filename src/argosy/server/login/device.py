@@ -12,13 +12,13 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from argosy.access.accounts.conflicts import Conflict
 from argosy.access.accounts.personal import NewToken
 from argosy.access.backends import Identity
 from argosy.access.identity.flows import Flows
-from argosy.access.identity.oidc.login import Oidc, Pending
+from argosy.access.identity.oidc.values import Pending
 from argosy.access.principal import Principal
 from argosy.access.refused import Refused
 from argosy.access.service import Access
@@ -30,6 +30,9 @@ from argosy.server.http.messages import Response
 from argosy.server.login import pages
 from argosy.server.login.entering import Entering
 from argosy.server.login.visit import Visit
+
+if TYPE_CHECKING:  # slow to import, and only where there is a provider
+    from argosy.access.identity.oidc.login import Oidc
 
 PAGE: Final = "/auth/device"
 _DEVICE: Final = "device"
@@ -50,7 +53,7 @@ class Device:
         database: Database,
         flows: Flows,
         entering: Entering,
-        oidc: Oidc | None,
+        oidc: "Oidc | None",
     ) -> None:
         self._access, self._db, self._flows = access, database, flows
         self._entering, self._oidc = entering, oidc
@@ -80,7 +83,7 @@ class Device:
             }
         )
 
-    async def _at_provider(self, oidc: Oidc, client: str) -> Response | None:
+    async def _at_provider(self, oidc: "Oidc", client: str) -> Response | None:
         begun = await oidc.begin_device()
         if begun is None:
             return None

@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.flows import Flows
-from argosy.access.identity.oidc.login import Oidc
 from argosy.access.service import Access
 from argosy.access.sessions import Session
 from argosy.catalog.database import Database
@@ -22,6 +21,9 @@ from argosy.server.login.html import go
 from argosy.server.login.visit import Visit
 from argosy.server.observing.addresses import Proxies
 from argosy.values import frozen
+
+if TYPE_CHECKING:  # slow to import, and only where there is a provider
+    from argosy.access.identity.oidc.login import Oidc
 
 log = logging.getLogger("argosy.server")
 
@@ -43,7 +45,7 @@ class Door:
     PATHS: Final = ("/login", "/logout", "/account", "/auth/")
 
     def __init__(
-        self, access: Access, database: Database, options: DoorOptions, oidc: Oidc | None = None
+        self, access: Access, database: Database, options: DoorOptions, oidc: "Oidc | None" = None
     ) -> None:
         self._options = options
         flows = Flows(database, access.sealer)

@@ -1,10 +1,9 @@
 """Logging in: by password (and second factor), by a one-time password, at the identity provider."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
-from argosy.access.identity.oidc.login import Oidc
 from argosy.access.identity.onboarding import onboard
 from argosy.access.logins import CHANGE_FIRST, SecondFactorNeeded, Slowed
 from argosy.access.principal import Principal
@@ -22,6 +21,9 @@ from argosy.server.login import pages
 from argosy.server.login.html import go
 from argosy.server.login.visit import Visit, safe_place
 
+if TYPE_CHECKING:  # slow to import, and only where there is a provider
+    from argosy.access.identity.oidc.login import Oidc
+
 _STEP: Final = "second-factor"
 _TRIES: Final = 5
 CALLBACK: Final = "/auth/oidc/callback"
@@ -30,7 +32,9 @@ CALLBACK: Final = "/auth/oidc/callback"
 class Entering:
     """The pages of somebody who is not logged in yet."""
 
-    def __init__(self, access: Access, database: Database, flows: Flows, oidc: Oidc | None) -> None:
+    def __init__(
+        self, access: Access, database: Database, flows: Flows, oidc: "Oidc | None"
+    ) -> None:
         self._access = access
         self._db = database
         self._flows = flows

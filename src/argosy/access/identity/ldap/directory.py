@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import field
-from ipaddress import ip_address
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from argosy.access.identity.ldap.connection import (
     trusting,
 )
 from argosy.access.identity.ldap.names import escaped, first_value
+from argosy.access.identity.oidc.addresses import is_here
 from argosy.errors import ArgosyError, ConfigError, NetworkError
 from argosy.values import frozen
 
@@ -321,17 +321,8 @@ def _check(options: LdapOptions) -> None:
             remedy="write {name} where the user's name belongs",
         )
     for address in map(Address.parse, options.urls):
-        if not (address.tls or options.start_tls or options.allow_plain or _is_here(address.host)):
+        if not (address.tls or options.start_tls or options.allow_plain or is_here(address.host)):
             raise ConfigError(
                 f"[auth.ldap] would send passwords to {address} for everybody to read",
                 remedy="use ldaps://, or start_tls = true; allow_plain = true if you must",
             )
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,7 +9,6 @@ finish  the state comes back with a code, from the same browser, once; the code 
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,72 +18,21 @@ from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.provider import Metadata, Provider
 from argosy.access.identity.oidc.tokens import Claims, Wanted, judged
+from argosy.access.identity.oidc.values import (
+    Begun,
+    DeviceBegun,
+    Finished,
+    OidcOptions,
+    Pending,
+)
 from argosy.access.identity.oidc.web import Answered, Web, basic
 from argosy.access.refused import Refused
 from argosy.errors import ConfigError
-from argosy.values import frozen
 
 BACKEND: Final = "oidc"
 _KIND: Final = "oidc-login"
 _MINUTES: Final = 10
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"  # RFC 8628 §3.4
-
-
-@frozen(kw_only=True)
-class OidcOptions:
-    """The provider, our name there, and what its claims mean here.
-
-    `name_claim` is looked up first in the ID token, then in the answer of the userinfo
-    endpoint; so are the others. `admin_group` administers the system.
-    """
-
-    issuer: str
-    client_id: str
-    client_secret: str = field(default="", repr=False)
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
-    name_claim: str = "preferred_username"
-    email_claim: str = "email"
-    groups_claim: str = "groups"
-    required_group: str = ""
-    admin_group: str = ""
-    title: str = "single sign-on"
-    ca_file: str = ""
-    allow_http: bool = False
-
-
-@frozen(kw_only=True)
-class Begun:
-    """Where to send the browser, and what it has to bring back as a cookie."""
-
-    url: str
-    binding: str = field(repr=False)
-
-
-@frozen(kw_only=True)
-class Finished:
-    """Who logged in, and where they wanted to go."""
-
-    identity: Identity
-    go_on: str
-
-
-@frozen(kw_only=True)
-class DeviceBegun:
-    """What to show: an address, and a code to type there. `handle` is the provider's device code."""
-
-    handle: str = field(repr=False)
-    user_code: str
-    address: str
-    address_with_code: str
-    interval: float
-    expires_in: float
-
-
-@frozen
-class Pending:
-    """Nobody has said yes or no yet; `slower` when we asked too often."""
-
-    slower: bool = False
 
 
 class Oidc:

@@ -4,11 +4,11 @@ import base64
 import json
 from asyncio import timeout
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from argosy.access.backends import BackendUnavailable
+from argosy.access.identity.oidc.addresses import check_address
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, NetworkError
 from argosy.settings import Settings
@@ -73,16 +73,7 @@ class Web:
 
     def check(self, url: str) -> None:
         """ConfigError for a URL that nothing may be sent to."""
-        parts = urlsplit(url)
-        good = parts.scheme == "https" or (
-            parts.scheme == "http" and (self._allow_http or _is_here(parts.hostname or ""))
-        )
-        if not good or not parts.hostname or parts.username or parts.fragment:
-            raise ConfigError(
-                f"{url[:300]!r} is no address of an identity provider to trust",
-                why="it has to be https: what comes back says who may get in",
-                remedy="use https://, or allow_http = true inside of a network you trust",
-            )
+        check_address(url, allow_http=self._allow_http)
 
     def _trust(self, _url: str) -> Trust:
         if not self._ca_file:
@@ -107,15 +98,6 @@ def _object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _down(where: str, why: str) -> ArgosyError:
