@@ -100,15 +100,17 @@ class Metrics:
 
     async def share(self) -> None:
         """Let the other processes of the server tell what this one counts; until cancelled."""
-        with await in_thread(Gathering(self._options.directory).__enter__) as gathering:
-            self._gathering = gathering
-            try:
-                while True:
-                    await in_thread(_publish, gathering, self.snapshot())
-                    await asyncio.sleep(_PUBLISH_EVERY)
-            finally:
-                self._gathering = None  # the last word: what it counted stays
+        gathering = Gathering(self._options.directory)
+        await in_thread(gathering.open)
+        self._gathering = gathering
+        try:
+            while True:
                 await in_thread(_publish, gathering, self.snapshot())
+                await asyncio.sleep(_PUBLISH_EVERY)
+        finally:
+            self._gathering = None  # the last word: what it counted stays
+            await in_thread(_publish, gathering, self.snapshot())
+            gathering.close()
 
     def _text(self, mine: Snapshot) -> bytes:
         if self._gathering is None:

@@ -86,6 +86,14 @@ class Gathering:
         self._alive: int
 
     def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Join in; StorageError where nothing can be written."""
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -97,9 +105,9 @@ class Gathering:
                 remedy="give a directory that can be written",
             ) from e
         fcntl.flock(self._alive, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def close(self) -> None:
+        """Leave."""
         os.close(self._alive)
 
     def publish(self, snapshot: Snapshot) -> None:
