@@ -19,8 +19,10 @@ from argosy.values import frozen
 
 if TYPE_CHECKING:  # without access control none of it is imported
     from argosy.access.backends import Backend
+    from argosy.access.identity.workload import Workloads
     from argosy.access.service import Access, AccessOptions
     from argosy.server.access_guard import Report
+    from argosy.server.login.door import Door
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class Admission:
     guard: Guard
     access: "Access | None" = None
     tokens: Handler | None = None
+    door: "Door | None" = None
+    workloads: "Workloads | None" = None
 
 
 @asynccontextmanager
@@ -49,6 +53,7 @@ async def admission(
         return
     from argosy.access.service import open_access  # noqa: PLC0415 - for who needs it
     from argosy.server.access_guard import AccessGuard, GuardOptions  # noqa: PLC0415
+    from argosy.server.login.opening import open_entrance  # noqa: PLC0415
     from argosy.server.token import TokenService  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
@@ -65,7 +70,14 @@ async def admission(
             report=report,
         )
         guard = AccessGuard(access, options)
-        yield Admission(guard=guard, access=access, tokens=TokenService(access, guard))
+        entrance = await stack.enter_async_context(open_entrance(settings, access, database))
+        yield Admission(
+            guard=guard,
+            access=access,
+            tokens=TokenService(access, guard),
+            door=entrance.door,
+            workloads=entrance.workloads,
+        )
 
 
 def _close_to_others(settings: ServerSettings) -> None:

@@ -35,7 +35,12 @@ class App:
         self.store: Final = store
         self.readiness: Final = Readiness()
         self._registry = registry = Registry(catalog, store, admission.guard)
-        services = Services(catalog=catalog, database=catalog.database, access=admission.access)
+        services = Services(
+            catalog=catalog,
+            database=catalog.database,
+            access=admission.access,
+            workloads=admission.workloads,
+        )
         self._manage = Mount(admission.guard, services)
         self.metrics: Final = Metrics(
             {
@@ -64,5 +69,7 @@ class App:
         if (own := self._own.get(path)) is not None:
             request.route = path
             return await own(request)
+        if self.admission.door is not None and self.admission.door.is_for(path):
+            return await self.admission.door(request)
         request.route = "nowhere"
         return Response(404, [_TEXT], b"this is a registry: see /v2/\n")

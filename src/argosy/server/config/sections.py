@@ -231,6 +231,21 @@ class OidcSection:
 
 
 @frozen(kw_only=True)
+class WorkloadSection:
+    """CI jobs that become robots by the token of their own provider."""
+
+    NAME: ClassVar[str] = "auth.workload"
+
+    issuers: tuple[str, ...] = setting(
+        WORDS,
+        ("https://token.actions.githubusercontent.com", "https://gitlab.com"),
+        "providers whose tokens count; rules of robots say which jobs",
+    )
+    ca_file: str = setting(TEXT, "", "PEM authority of the providers; empty: the system's")
+    allow_http: bool = setting(SWITCH, False, "take providers without TLS")
+
+
+@frozen(kw_only=True)
 class RedisSection:
     """A Redis that nodes share limits through. Losing it loosens limits and breaks nothing."""
 
@@ -325,6 +340,7 @@ class ServerSettings:
     htpasswd: HtpasswdSection = HtpasswdSection()
     ldap: LdapSection = LdapSection()
     oidc: OidcSection = OidcSection()
+    workload: WorkloadSection = WorkloadSection()
     redis: RedisSection = RedisSection()
     limits: LimitsSection = LimitsSection()
     audit: AuditSection = AuditSection()

@@ -1,0 +1,65 @@
+"""The pages, and what stands behind them, from the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from argosy.access.identity.flows import Flows
+from argosy.access.identity.oidc.values import OidcOptions
+from argosy.access.identity.workload import WorkloadOptions, Workloads
+from argosy.access.service import Access
+from argosy.catalog.database import Database
+from argosy.concurrency import in_thread
+from argosy.server.config.sections import OidcSection, ServerSettings, WorkloadSection
+from argosy.server.login.door import Door, DoorOptions
+from argosy.server.observing.addresses import Proxies
+from argosy.values import frozen
+
+if TYPE_CHECKING:  # slow to import, and only where there is a provider
+    from argosy.access.identity.oidc.login import Oidc
+
+
+@frozen(kw_only=True, eq=False)
+class Entrance:
+    """The pages; and who judges the tokens of CI jobs."""
+
+    door: Door
+    workloads: Workloads
+
+
+@asynccontextmanager
+async def open_entrance(
+    settings: ServerSettings, access: Access, database: Database
+) -> AsyncIterator[Entrance]:
+    """The pages for a registry with access control; from now on its robots may be CI jobs."""
+    async with AsyncExitStack() as stack:
+        flows, oidc = Flows(database, access.sealer), None
+        if "oidc" in settings.auth.backends:
+            oidc = await in_thread(_oidc, settings.oidc, flows)
+            stack.push_async_callback(oidc.close)
+        workloads = Workloads(database, workload_options(settings.workload))
+        stack.push_async_callback(workloads.close)
+        access.logins.jobs = workloads
+        options = DoorOptions(
+            public_url=settings.server.public_url,
+            proxies=Proxies(settings.server.trusted_proxies),
+        )
+        yield Entrance(door=Door(access, database, options, oidc), workloads=workloads)
+
+
+def _oidc(section: OidcSection, flows: Flows) -> "Oidc":
+    from argosy.access.identity.oidc.login import Oidc  # noqa: PLC0415 - see above
+
+    return Oidc(oidc_options(section), flows)
+
+
+def oidc_options(section: OidcSection) -> OidcOptions:
+    """The section as the library takes it: the same names."""
+    names = OidcOptions.__annotations__
+    return OidcOptions(**{name: getattr(section, name) for name in names})
+
+
+def workload_options(section: WorkloadSection) -> WorkloadOptions:
+    """The section as the library takes it: the same names."""
+    names = WorkloadOptions.__annotations__
+    return WorkloadOptions(**{name: getattr(section, name) for name in names})
