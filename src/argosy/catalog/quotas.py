@@ -48,12 +48,14 @@ from sqlalchemy import (
 from argosy.catalog import schema as t
 from argosy.catalog.dialects import add_up
 from argosy.catalog.locks import Space, exclusive, shared
-from argosy.errors import RegistryError
+from argosy.errors import RegistryError, UsageError
 from argosy.meters import declared as meters
 from argosy.model.digest import Digest
 from argosy.values import frozen
 
 FOLDED_AT_ONCE: Final = 5000
+
+_MOST: Final = 1 << 60
 
 
 @frozen
@@ -75,6 +77,15 @@ class Quota:
     def limited(self) -> bool:
         """Whether there is any limit."""
         return self.bytes is not None or self.artifacts is not None
+
+    def check(self) -> None:
+        """UsageError unless the numbers can be limits."""
+        for value in (self.bytes, self.artifacts):
+            if value is not None and not 0 <= value <= _MOST:
+                raise UsageError(
+                    f"{value} is no quota",
+                    remedy="give a number that is not negative, or none for no limit",
+                )
 
 
 @frozen

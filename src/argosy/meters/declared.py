@@ -114,6 +114,15 @@ THROTTLED: Final = Counter(
 QUOTA_REFUSALS: Final = Counter(
     "argosy_quota_refusals_total", "Pushes refused by a quota: bytes or artifacts", "limit"
 )
+PROJECT_BYTES: Final = Gauge(
+    "argosy_project_bytes",
+    "What the largest projects use, shared blobs once",
+    "project",
+    merge="max",
+)
+PROJECT_QUOTA: Final = Gauge(
+    "argosy_project_quota_bytes", "What they may use; 0: no limit", "project", merge="max"
+)
 
 # Caches.
 CACHE_HITS: Final = Counter("argosy_cache_hits_total", "Lookups that memory answered", "cache")
