@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.catalog.cache import Cache
+from argosy.catalog.stamps import OwnStamp
 
 
 class Origin:
@@ -54,6 +55,17 @@ async def test_a_reader_that_is_cancelled_leaves_the_others_their_answer() -> No
     origin.gate.set()
     assert await second == "old"
     assert first.cancelled() or first.done()
+
+
+async def test_readers_that_are_cancelled_together_all_end() -> None:
+    origin, cache = Origin(), Cache[str, str](10)
+    readers = [asyncio.ensure_future(cache.load("k", origin)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for reader in readers:
+        reader.cancel()
+    done, waiting = await asyncio.wait(readers, timeout=2)
+    assert all(reader.cancelled() for reader in done)
+    assert not waiting
 
 
 async def test_a_failed_read_fails_who_waits_and_is_tried_again() -> None:
@@ -114,3 +126,59 @@ async def test_what_was_used_last_stays_longest() -> None:
     cache.get("a")
     await cache.load("c", one)
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (1, None, 1)
+
+
+async def test_what_was_read_under_a_stamp_counts_while_it_stands() -> None:
+    stamps = OwnStamp()
+    cache: Cache[tuple[str, ...], str] = Cache(10, stamps=stamps)
+    origin = Origin()
+    origin.gate.set()
+    assert await cache.load(("k",), origin) == cache.get(("k",)) == "old"
+    origin.value = "new"
+    stamps.trust()
+    assert cache.get(("k",)) is None
+    assert await cache.load(("k",), origin) == "new"
+    stamps.distrust()
+    assert cache.get(("k",)) is None
+    assert await cache.load(("k",), origin) == "new"
+    assert cache.get(("k",)) is None  # nothing is kept while nothing is trusted
+    assert (cache._total, len(cache._kept)) == (0, 0)
+
+
+async def test_a_reader_does_not_join_one_that_began_before_the_change() -> None:
+    stamps = OwnStamp()
+    cache: Cache[tuple[str, ...], str] = Cache(10, stamps=stamps)
+    origin = Origin()
+    early = asyncio.ensure_future(cache.load(("k",), origin))
+    await asyncio.sleep(0)
+    origin.value = "new"
+    stamps.trust()  # as another process does when it has changed something
+    late = asyncio.ensure_future(cache.load(("k",), origin))
+    await asyncio.sleep(0)
+    origin.gate.set()
+    assert (await early, await late) == ("old", "new")
+    assert cache.get(("k",)) == "new"
+
+
+async def test_nothing_found_by_a_read_that_was_joined_is_looked_for_again() -> None:
+    cache = Cache[str, str](10)
+    there: list[str | None] = [None]
+    gate = asyncio.Event()
+    reads = 0
+
+    async def read() -> str | None:
+        nonlocal reads
+        reads += 1
+        found = there[0]
+        await gate.wait()
+        return found
+
+    early = asyncio.ensure_future(cache.load("k", read))
+    await asyncio.sleep(0)
+    there[0] = "made meanwhile, and acknowledged"
+    late = [asyncio.ensure_future(cache.load("k", read)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await early is None
+    assert await asyncio.gather(*late) == there * 3
+    assert reads == 2

@@ -78,7 +78,8 @@ class Cache(Generic[K, V]):
                 # the next one begins now.
                 joined = True
             except asyncio.CancelledError:
-                if not ahead.value.cancelled():
+                task = asyncio.current_task()
+                if not ahead.value.cancelled() or (task is not None and task.cancelling()):
                     raise
                 # Only the reader ahead was cancelled: read it ourselves.
         return value

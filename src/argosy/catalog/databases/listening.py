@@ -83,6 +83,9 @@ def payloads(keys: Sequence[Key]) -> Iterator[str]:
 
 def _keys(payload: str) -> list[Key]:
     try:
-        return [tuple(map(str, key)) for key in json.loads(payload) if key]
-    except (ValueError, TypeError):  # from a program we do not know: it may mean anything
-        return [EVERYTHING]
+        found = json.loads(payload)
+    except ValueError:
+        found = None
+    if isinstance(found, list) and all(isinstance(key, list) and key for key in found):
+        return [tuple(map(str, key)) for key in found]
+    return [EVERYTHING]  # from a program we do not know: it may mean anything
