@@ -6,7 +6,7 @@ knows nothing of repositories but an upload's owner.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol, runtime_checkable
 
 from argosy.concurrency import in_thread
@@ -148,7 +148,8 @@ async def store(storage: BlobStorage, owner: str, desc: Descriptor, body: Body, 
             stored = await turn.commit(desc.digest)
             await turn.settle(await link(stored))
         except BaseException:
-            await turn.cancel()
+            with suppress(StorageError):  # what remains is swept
+                await turn.cancel()
             raise
 
 

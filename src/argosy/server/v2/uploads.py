@@ -6,11 +6,12 @@ ends inclusive, without unit and without total.
 """
 
 import re
+from contextlib import suppress
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
-from argosy.errors import InvalidDigest, SizeMismatch
+from argosy.errors import InvalidDigest, SizeMismatch, StorageError
 from argosy.model.digest import Digest
 from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
@@ -50,7 +51,8 @@ class Uploads:
                 self.received += await request.body.into(turn.write)
                 return await self._commit(name, turn, digest, request)
             except BaseException:
-                await turn.cancel()  # nobody knows its Location
+                with suppress(StorageError):  # then the sweeper will do it
+                    await turn.cancel()  # nobody knows its Location
                 raise
 
     async def append(self, name: str, ref: str, request: Request) -> Response:

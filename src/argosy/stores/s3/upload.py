@@ -1,0 +1,344 @@
+"""An upload to an object store: one request's turn at it, and what the next one finds.
+
+While a turn lasts, parts go up as they fill. At its end, what is too short for a part is
+left in the ledger's row (a few bytes), or as an object: where there are no parts yet,
+that object is all there is, and may be the blob already. After parts, the rest goes up
+twice, as the object and as what may be the last part: so a commit has nothing to send.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from argosy.concurrency import gather, in_thread
+from argosy.content.blob_storage import Claim, Stored, UploadBusy, UploadLost
+from argosy.content.upload_ledger import Held, State
+from argosy.errors import ArgosyError, DigestMismatch, SizeMismatch, StorageUnavailable
+from argosy.model.digest import Digest
+from argosy.stores import hashing
+from argosy.stores.hashing import RunningHash
+from argosy.stores.s3 import cleaning, naming
+from argosy.stores.s3.failures import Missing
+from argosy.stores.s3.flow import PartFlow, Target
+from argosy.stores.s3.options import SMALLEST_PART
+
+if TYPE_CHECKING:
+    from argosy.stores.s3.storage import S3Storage
+
+PATIENCE = 10.0  # seconds to wait for another request on the same upload
+_INLINE: Final = 32 << 10  # bytes of a tail that go into the ledger's row
+_SAFE_GAP: Final = 8  # part numbers that a turn which ended badly may still be using
+
+
+class S3Upload:
+    """An upload as it was found; `offset` is how many bytes are there."""
+
+    def __init__(self, storage: "S3Storage", id: str, state: State) -> None:  # noqa: A002
+        self.id: Final = id
+        self.offset = state.offset
+        self._storage = storage
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator["S3Turn"]:
+        """Hold the upload for one request; UploadBusy when another one keeps it too long.
+
+        UploadLost if that other one has committed or cancelled it meanwhile.
+        """
+        claim = Claim(self.id, uuid.uuid4().hex)
+        held = await self._hold(claim)
+        failed: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            turn = S3Turn(self._storage, self, claim, held, group)
+            try:
+                await turn.enter(held.before)
+                yield turn
+            except Exception as e:  # noqa: BLE001 - raised below, outside of a group
+                failed = e
+            except BaseException:
+                await turn.abandon()
+                raise
+            failed = await turn.leave(failed)
+        if failed is not None:
+            raise failed
+
+    async def _hold(self, claim: Claim) -> Held:
+        until = time.monotonic() + PATIENCE
+        storage = self._storage
+        while True:
+            held = await storage.ledger.take(claim, storage.bucket.options.lease)
+            if held is not None:
+                return held
+            pause = random.uniform(0.05, 0.2)  # noqa: S311 - to come apart, not to be secret
+            if time.monotonic() + pause > until:
+                raise UploadBusy(
+                    f"upload {self.id} is being written by another request",
+                    remedy="send the parts of a blob one after the other",
+                )
+            await asyncio.sleep(pause)
+
+
+class S3Turn:
+    """An upload in the hands of one request."""
+
+    def __init__(
+        self,
+        storage: "S3Storage",
+        upload: S3Upload,
+        claim: Claim,
+        held: Held,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._upload = upload
+        self._claim = claim
+        self._ledger = storage.ledger
+        self._bucket = bucket = storage.bucket
+        self._state = state = held.state
+        upload.offset = state.offset
+        own = naming.blob(claim.holder)
+        self._target = Target(state.key or own, bucket.begin_parts, state.multipart)
+        self._target.last = max((part.number for part in state.parts), default=0)
+        self._flow = PartFlow(bucket, storage.room, group, self._target)
+        self._group = group
+        self._hash = _hash_of(state)
+        self._loop = asyncio.get_running_loop()
+        self._fresh = bool(state.tail or state.tail_key)  # the rest of the turn before is there
+        self._stored: Stored | None = None
+        self._ended = False
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def enter(self, before: str) -> None:
+        """Begin: keep it ours, and clean up after a turn that ended badly."""
+        lease = self._bucket.options.lease
+        self._target.until = time.time() + lease
+        self._renewing = self._group.create_task(self._renew(lease))
+        if before:
+            await cleaning.remove_turn(self._bucket, before, keep=self._state)
+            if self._state.multipart:
+                with suppress(Missing):
+                    found = await self._bucket.highest_part(self._state.key, self._state.multipart)
+                    self._target.last = max(self._target.last, found + _SAFE_GAP)
+
+    async def _renew(self, lease: float) -> None:
+        while True:
+            await asyncio.sleep(lease / 3)
+            asked = time.time()
+            try:
+                if await self._ledger.take(self._claim, lease) is None:
+                    raise _taken_over(self._upload.id)
+            except StorageUnavailable:
+                continue  # until our time is over
+            except ArgosyError as e:
+                if not self._ended:
+                    self._flow.failed = self._flow.failed or e
+                return
+            self._target.until = asked + lease
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append, in a worker thread; raises what storing the bytes before has come to."""
+        if not len(piece):
+            return
+        if self._fresh:
+            asyncio.run_coroutine_threadsafe(self._take_tail(), self._loop).result()
+        if self._hash is not None:
+            self._hash.update(piece)
+        self._flow.add(piece)
+        self._upload.offset += len(piece)
+
+    async def _take_tail(self) -> None:
+        """Have what was left of the turn before in the buffer; it is a part of its own no more."""
+        state = self._state
+        tail = state.tail
+        if state.tail_key:
+            async with self._bucket.get(state.tail_key) as pieces:
+                tail = b"".join([piece async for piece in pieces])
+        if self._hash is None and not state.parts:
+            self._hash = hashing.begin(state.algorithm)
+            await in_thread(self._hash.update, tail)
+        parts = state.parts[:-1] if state.tail_key else state.parts
+        if sum(part.size for part in parts) + len(tail) != state.offset:
+            raise SizeMismatch(
+                f"what is stored of upload {self._upload.id}",
+                expected=state.offset,
+                actual=sum(part.size for part in parts) + len(tail),
+            )
+        self._state = replace(state, parts=parts, tail=b"")
+        self._flow.buffer += tail
+        self._fresh = False
+
+    async def commit(self, digest: Digest) -> Stored:
+        """The whole is an object of its own; DigestMismatch keeps nothing."""
+        await self._flow.drained()
+        known = self._hash if self._hash and self._hash.algorithm == digest.algorithm else None
+        if known is not None and (actual := known.digest()) != digest:
+            await self.cancel()
+            raise DigestMismatch("the uploaded blob", expected=digest, actual=actual)
+        key, sure = await self._join()
+        size = await self._bucket.size(key)
+        if size != self._upload.offset:
+            await self.cancel()
+            raise SizeMismatch("the stored blob", expected=self._upload.offset, actual=size)
+        if known is None or not sure:
+            await self._read_again(key, digest)
+        if self._state.tail_key not in ("", key):
+            await self._bucket.delete(self._state.tail_key)
+        self._stored = Stored(size, key, self._claim)
+        return self._stored
+
+    async def _join(self) -> tuple[str, bool]:
+        """Make it one object: its key, and whether its parts are surely those that were hashed."""
+        state, flow = self._state, self._flow
+        if self._fresh and state.tail_key and not state.parts:
+            return state.tail_key, True
+        if self._fresh and state.tail:
+            await self._take_tail()
+        if not (state.parts or flow.parts):
+            key = naming.blob(self._claim.holder)
+            await self._bucket.put(key, bytes(flow.buffer))
+            return key, True
+        if flow.buffer:
+            await flow.put(self._target.number(), bytes(flow.buffer))
+        parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
+        key, upload = await self._target.multipart()
+        try:
+            etag = await self._bucket.join_parts(key, upload, [(p.number, p.etag) for p in parts])
+        except Missing:
+            # Put together before, and the answer got lost: then it is there, in its full size.
+            return key, False
+        return key, etag.strip('"') == joined_etag([part.etag for part in parts])
+
+    async def _read_again(self, key: str, digest: Digest) -> None:
+        """Compare what is stored; DigestMismatch removes it."""
+        state = digest.hasher()
+        async with self._bucket.get(key) as pieces:
+            async for piece in pieces:
+                await in_thread(state.update, piece)
+        if (actual := Digest.from_hash(state)) != digest:
+            await self.cancel()
+            raise DigestMismatch("the uploaded blob", expected=digest, actual=actual)
+
+    async def settle(self, kept: Stored) -> None:
+        """Let go: if another object is in force for the digest, ours goes."""
+        self._ended = True
+        if self._stored is not None and kept.key != self._stored.key:
+            await self._bucket.delete(self._stored.key)
+            await self._ledger.end(self._claim)
+
+    async def cancel(self) -> None:
+        """Forget the upload and what it has stored; nothing, if it is not ours or has become a blob."""
+        if self._ended:
+            return
+        self._flow.close()
+        with suppress(UploadLost):
+            if await self._ledger.take(self._claim, self._bucket.options.lease) is not None:
+                await self._remove()
+        self._ended = True
+
+    async def _remove(self) -> None:
+        target = self._target
+        await cleaning.remove(
+            self._bucket, replace(self._state, key=target.key, multipart=target.begun)
+        )
+        await self._bucket.delete(naming.blob(self._claim.holder))
+        await self._ledger.end(self._claim)
+
+    async def leave(self, failed: Exception | None) -> Exception | None:
+        """End the turn: what came is kept for the next one. The error that is to be raised."""
+        try:
+            if self._stored is not None:
+                await self.cancel()  # its row could not be written: nothing, if it was settled
+            elif not self._ended:
+                await self._give()
+        except ArgosyError as e:
+            failed = failed or e
+            await self._let_go()
+        finally:
+            self._close()
+        return failed
+
+    async def abandon(self) -> None:
+        """End the turn at once: what came in it is lost."""
+        self._close()
+        if not self._ended:
+            await self._let_go()
+
+    def _close(self) -> None:
+        self._flow.close()
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    async def _let_go(self) -> None:
+        """Let others have it now, who see that this turn did not end well."""
+        with suppress(ArgosyError):
+            await self._ledger.take(self._claim, 0)
+
+    async def _give(self) -> None:
+        await self._flow.drained()
+        state = self._state
+        if self._upload.offset != state.offset:
+            state = await self._left()
+        await self._ledger.give(self._claim, state)
+        if self._state.tail_key not in ("", state.tail_key):
+            await self._bucket.delete(self._state.tail_key)
+
+    async def _left(self) -> State:
+        """Store what is in the buffer, so that any node finds all that came."""
+        flow, rest = self._flow, bytes(self._flow.buffer)
+        tail, tail_key = b"", ""
+        whole = not (self._state.parts or flow.parts)
+        if len(rest) <= _INLINE:
+            tail = rest
+        elif whole:
+            tail_key = naming.blob(self._claim.holder)
+            await self._bucket.put(tail_key, rest)
+        else:
+            jobs = [flow.put(self._target.number(), rest)]
+            if len(rest) < SMALLEST_PART:
+                tail_key = naming.tail(self._claim.holder)
+                jobs.append(self._bucket.put(tail_key, rest))
+            await gather(jobs)
+        parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
+        state = self._hash.state() if self._hash is not None else b""
+        return State(
+            algorithm=self._state.algorithm,
+            offset=self._upload.offset,
+            key=self._target.key if self._target.begun else "",
+            multipart=self._target.begun,
+            parts=tuple(parts),
+            tail=tail,
+            tail_key=tail_key,
+            hash_state=state,
+            hash_tag=hashing.tag() if state else "",
+        )
+
+
+def joined_etag(etags: list[str]) -> str:
+    """What S3 calls an object of parts: the MD5 of their MD5s, and how many; empty if they are none.
+
+    A service that puts together whatever lies under the numbers shows here that it has
+    taken another part than the one that was hashed.
+    """
+    try:
+        digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in etags)
+    except ValueError:
+        return ""
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(etags)}"
+
+
+def _hash_of(state: State) -> RunningHash | None:
+    if not state.offset:
+        return hashing.begin(state.algorithm)
+    return hashing.resume(state.algorithm, state.hash_state, state.hash_tag)
+
+
+def _taken_over(id: str) -> UploadLost:  # noqa: A002
+    return UploadLost(
+        f"no upload {id!r}",
+        why="another request has taken it over",
+        remedy="ask where it is, and go on from there",
+    )
