@@ -197,6 +197,7 @@ class Objects(Part):
         config = folder / "s3.json"
         argv = [program("weed"), "server", "-s3", "-filer", "-ip=127.0.0.1", f"-ip.bind={host}"]
         argv += [f"-dir={folder}", f"-s3.config={config}", "-volume.max=64", "-s3.iam=false"]
+        argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
         argv += ["-master.volumeSizeLimitMB=256", "-volume.minFreeSpace=0"]
         names = ("s3", "master", "volume", "filer")
         grpc = (ports[3], ports[2], ports[4], ports[5])
