@@ -20,6 +20,7 @@ from argosy.server.listening import Address, TLSFiles
 from argosy.server.observing.addresses import Proxies
 from argosy.server.observing.logs import LogOptions, logging_to
 from argosy.server.observing.observer import Observer
+from argosy.server.observing.tracing import TracingOptions, tracing_to
 from argosy.server.opening import ALONE, Place, open_app
 from argosy.server.process import allow_many_files, settle
 from argosy.values import frozen
@@ -87,7 +88,9 @@ async def serve(settings: ServerSettings, post: Post | None = None) -> int:
         access_log = stack.enter_context(logging_to(_STDERR, _log(settings)))
         app = await stack.enter_async_context(open_app(settings, post.place))
         proxies = Proxies(settings.server.trusted_proxies)
-        observer = Observer(app, [*app.listeners, access_log.tell], proxies=proxies)
+        tracer = await stack.enter_async_context(tracing_to(_tracing(settings)))
+        listeners = [*app.listeners, access_log.tell]
+        observer = Observer(app, listeners, proxies=proxies, tracer=tracer)
         server = Server(observer, replace(_options(settings, post), log=observer.tell))
         await server.start()
         stack.push_async_callback(server.shutdown, settings.server.grace)
@@ -136,6 +139,11 @@ def _log(settings: ServerSettings) -> LogOptions:
         access=section.access,  # type: ignore[arg-type]
         sample=section.sample,
     )
+
+
+def _tracing(settings: ServerSettings) -> TracingOptions:
+    section = settings.tracing
+    return TracingOptions(endpoint=section.endpoint, sample=section.sample, service=section.service)
 
 
 def with_data(settings: ServerSettings, home: str) -> ServerSettings:
