@@ -174,6 +174,15 @@ class Logins:
         owner = await self._db.read(lambda conn: _owner(conn, hashed(secret)))
         return WRONG if owner is None else await self.basic(owner.name, secret, "")
 
+    async def exchange(self, token: str, robot: str) -> Principal | Refused:
+        """The robot that a CI job may be by its token; `robot` chooses where several fit."""
+        if self.jobs is None or not looks_like_one(token):
+            return Refused("that is no token of a CI job")
+        found = await self.jobs.job(token, robot)
+        if isinstance(found, Refused):
+            return found
+        return await self.basic(found.principal.name, token, "")
+
     async def _by_token(self, name: str, secret: str) -> Proven | Refused:
         owner = await self._db.read(lambda conn: _owner(conn, hashed(secret)))
         if owner is None or owner.name != name:

@@ -1,7 +1,7 @@
 """Docker's token service: who shows a name gets a token for what they asked for and may have.
 
     GET  /token?service=&scope=&scope=&account=&offline_token=      with Basic, or without a name
-    POST /token   grant_type=password | refresh_token (OAuth2)
+    POST /token   grant_type=password | refresh_token (OAuth2) | …:token-exchange (RFC 8693)
     GET  /.well-known/jwks.json                                     what verifies our tokens
 
 Source: distribution docs/spec/auth/token.md and oauth.md, RFC 6749 §5. To be granted less
@@ -35,6 +35,12 @@ JWKS_PATH: Final = "/.well-known/jwks.json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _LONGEST_FORM: Final = 64 << 10
 _MOST_FIELDS: Final = 100
+_TYPE: Final = "urn:ietf:params:oauth:token-type:"
+_SUBJECTS: Final = frozenset({f"{_TYPE}id_token", f"{_TYPE}jwt"})
+_ISSUED: Final = f"{_TYPE}access_token"
+EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+"""RFC 8693: the token of a CI job for one of ours."""
+
 _YES: Final = frozenset({"true", "1", "yes"})
 _HEADERS: Final = (
     ("Content-Type", "application/json"),
@@ -126,6 +132,8 @@ class TokenService:
                         _wrong("the refresh token is not good any more", "log in again")
                     )
                 who = found
+            case grant if grant == EXCHANGE:
+                return await self._exchanged(request, form, scopes)
             case other:
                 return _refused(_unsupported(other))
         request.principal = who
@@ -133,6 +141,24 @@ class TokenService:
         answer = await self._issue(who, scopes, _client(form) if offline else None)
         if refresh:
             answer["refresh_token"] = refresh
+        return _given(answer, with_scope=True)
+
+    async def _exchanged(
+        self, request: Request, form: Mapping[str, Sequence[str]], scopes: Sequence[Scope]
+    ) -> Response:
+        """A CI job's token for one of ours, and a refresh token for clients that keep one."""
+        if _one(form, "subject_token_type") not in _SUBJECTS:
+            raise UsageError(
+                "subject_token_type is not one that counts here",
+                why="known are " + ", ".join(sorted(_SUBJECTS)),
+            )
+        logins = self._access.logins
+        who = await logins.exchange(_one(form, "subject_token"), _one(form, "robot"))
+        if isinstance(who, Refused):
+            return _refused(_wrong(who.reason, who.remedy))
+        request.principal = who
+        answer = await self._issue(who, scopes, _client(form) or "workload")
+        answer |= {"issued_token_type": _ISSUED, "username": who.name}
         return _given(answer, with_scope=True)
 
     async def _issue(
@@ -204,7 +230,9 @@ def _wrong(reason: str, remedy: str = "", wait: float = 0.0) -> _Failure:
 
 
 def _unsupported(grant_type: str) -> _Failure:
-    reason = f"grant_type {grant_type[:100]!r} is neither password nor refresh_token"
+    reason = (
+        f"grant_type {grant_type[:100]!r} is neither password, refresh_token nor token-exchange"
+    )
     error = "unsupported_grant_type" if grant_type else "invalid_request"
     return _Failure(status=400, error=error, code="UNSUPPORTED", reason=reason)
 

@@ -199,10 +199,13 @@ class Workloads:
         found = await self._db.read(lambda conn: robots.robot_by_id(conn, key))
         if found is None or found.disabled or _over(found):
             return _NO_RULE
-        expires = float(claims["exp"])
+        expires, subject = float(claims["exp"]), str(claims["sub"])
+        by = Actor(name=found.name, kind="robot")
+        details = {"issuer": str(claims["iss"]), "subject": subject}
+        await self._db.write(lambda conn: _tell(conn, by, "robot.job", found, details))
         return Job(
             principal=Principal(name=found.name, kind="robot", id=found.id, until=expires),
-            subject=str(claims["sub"]),
+            subject=subject,
             expires=expires,
             proof=found.secret,
         )
