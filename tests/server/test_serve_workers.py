@@ -1,0 +1,182 @@
+"""Several processes on one port: who dies is replaced, who is replaced drops nothing, and all see one truth."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from bench.traffic import Plan, Traffic
+from tests.serving import Client
+
+
+def children(pid: int) -> set[int]:
+    try:
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except FileNotFoundError:
+        return set()
+
+
+def alive(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class Served:
+    def __init__(self, process: "subprocess.Popen[str]", line: str, log: Path) -> None:
+        self.process, self.line, self.log = process, line, log
+        self.port = int(re.findall(r":(\d+) ", line)[0]) if line else 0
+
+    @property
+    def workers(self) -> set[int]:
+        return children(self.process.pid)
+
+    @property
+    def client(self) -> Client:
+        return Client("127.0.0.1", self.port, "p/app")
+
+
+@contextmanager
+def served(data: Path, workers: int = 2, **env: str) -> Iterator[Served]:
+    words = ["--listen", "127.0.0.1:0", "--data", str(data / "data"), "--workers", str(workers)]
+    argv = [sys.executable, "-m", "argosy", "serve", *words]
+    log = data / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **env}
+        )
+    assert process.stdout is not None
+    try:
+        yield Served(process, process.stdout.readline(), log)
+    finally:
+        started = children(process.pid)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        until(lambda: not any(map(alive, started)))
+
+
+def test_it_says_how_many_there_are_and_all_end_with_the_supervisor(tmp_path):
+    with served(tmp_path, 3) as it:
+        assert "workers=3" in it.line
+        workers = it.workers
+        assert len(workers) == 3
+        assert it.client("GET", "/v2/").status == 200
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(20) == 0
+        assert not any(map(alive, workers))
+        assert it.log.read_text() == ""
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_port_never_closes(tmp_path):
+    with served(tmp_path) as it:
+        dead = min(it.workers)
+        os.kill(dead, signal.SIGKILL)
+        until(lambda: len(it.workers - {dead}) == 2)
+        assert it.client("GET", "/v2/").status == 200
+        assert f"process {dead}) was killed by SIGKILL" in it.log.read_text()
+
+
+def test_workers_end_when_their_supervisor_is_killed(tmp_path):
+    with served(tmp_path) as it:
+        workers = it.workers
+        it.process.kill()
+        it.process.wait()
+        until(lambda: not any(map(alive, workers)))
+    with served(tmp_path) as again:  # and the directory is free
+        assert again.client("GET", "/v2/").status == 200
+
+
+def test_what_one_worker_acknowledged_every_worker_serves_at_once(tmp_path):
+    """Connections go to either worker as the kernel likes: many, so that both are asked."""
+    with served(tmp_path) as it:
+        for round_ in range(10):
+            made = it.client.push_image("moving", seed=str(round_))
+            seen = {
+                it.client("HEAD", "manifests/moving")["Docker-Content-Digest"] for _ in range(20)
+            }
+            assert seen == {made["digest"]}
+
+
+def test_an_upload_goes_on_in_whichever_worker_gets_the_next_part(tmp_path):
+    with served(tmp_path) as it:
+        for seed in range(5):
+            where = it.client.begin()
+            parts = [os.urandom(1000 + seed) for _ in range(8)]
+            start = 0
+            for part in parts:
+                span = {"Content-Range": f"{start}-{start + len(part) - 1}"}
+                done = it.client("PATCH", where, part, span)
+                assert done.status == 202, done.body
+                where, start = done["Location"], start + len(part)
+            body = b"".join(parts)
+            name = "sha256:" + hashlib.sha256(body).hexdigest()
+            assert it.client("PUT", f"{where}?digest={name}").status == 201
+            assert it.client("GET", f"blobs/{name}").body == body
+
+
+@pytest.mark.slow
+def test_under_load_kills_and_reloads_lose_nothing(tmp_path):
+    with served(tmp_path) as it:
+        traffic = Traffic(Plan(address=("127.0.0.1", it.port), clients=8, sizes=(500, 200_000)))
+        with traffic.running():
+            traffic.more()
+            before = it.workers
+            it.process.send_signal(signal.SIGHUP)
+            until(lambda: len(it.workers) == 2 and not it.workers & before)
+            traffic.more()
+            os.kill(min(it.workers), signal.SIGKILL)
+            traffic.more()
+            os.kill(max(it.workers), signal.SIGKILL)
+            traffic.more()
+        counts = traffic.verify()
+        assert (counts.lost, counts.corrupt, counts.failed, counts.dishonest) == (0, 0, 0, [])
+
+
+def test_settings_that_became_wrong_leave_the_workers_as_they_are(tmp_path):
+    file = tmp_path / "argosy.toml"
+    file.write_text("[uploads]\nttl = '1h'\n")
+    words = ["--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), "--workers", "2"]
+    argv = [sys.executable, "-m", "argosy", "serve", "--config", str(file), *words]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        before = children(process.pid)
+        file.write_text("[uploads]\nttl = 'soon'\n")
+        process.send_signal(signal.SIGHUP)
+        assert "uploads.ttl" in process.stderr.readline()
+        assert children(process.pid) == before
+        port = int(re.findall(r":(\d+) ", line)[0])
+        assert Client("127.0.0.1", port)("GET", "/v2/").status == 200
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_a_port_that_is_taken_is_told_like_any_error(tmp_path):
+    with served(tmp_path) as it:
+        words = ["--listen", f"127.0.0.1:{it.port}", "--data", str(tmp_path / "other")]
+        argv = [sys.executable, "-m", "argosy", "serve", "--workers", "2", *words]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 6
+        assert "cannot listen on" in done.stderr
