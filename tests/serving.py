@@ -1,6 +1,7 @@
 """A registry served in this process, and a client of it that shares no code with Argosy."""
 
 import asyncio
+import base64
 import hashlib
 import http.client
 import json
@@ -15,6 +16,7 @@ from urllib.parse import quote
 from blockbuster import blockbuster_ctx
 
 from argosy.server.app import App
+from argosy.server.config.sections import ServerSettings
 from argosy.server.http.server import Server, ServerOptions
 from argosy.server.opening import embedded, open_app
 
@@ -54,12 +56,22 @@ class Answer:
 class Client:
     """Plain requests, one connection each; helpers for the steps that many tests need."""
 
-    def __init__(self, host: str, port: int, repository: str = "") -> None:
+    def __init__(self, host: str, port: int, repository: str = "", shown: str = "") -> None:
         self.host, self.port, self.name = host, port, repository
+        self.shown = shown  # the Authorization it sends
 
     def at(self, repository: str) -> "Client":
         """The same registry, another repository."""
-        return Client(self.host, self.port, repository)
+        return Client(self.host, self.port, repository, self.shown)
+
+    def by(self, name: str, password: str) -> "Client":
+        """The same, as somebody (Basic)."""
+        pair = base64.b64encode(f"{name}:{password}".encode()).decode()
+        return Client(self.host, self.port, self.name, f"Basic {pair}")
+
+    def bearing(self, token: str) -> "Client":
+        """The same, with a token."""
+        return Client(self.host, self.port, self.name, f"Bearer {token}")
 
     def __call__(
         self,
@@ -73,7 +85,10 @@ class Client:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         try:
             path = path if path.startswith("/") else f"/v2/{self.name}/{path}"
-            connection.request(method, path, body, headers or {}, encode_chunked=chunked)
+            shown = {"Authorization": self.shown} if self.shown else {}
+            connection.request(
+                method, path, body, {**shown, **(headers or {})}, encode_chunked=chunked
+            )
             found = connection.getresponse()
             return Answer(found.status, found.headers, found.read())
         finally:
@@ -149,8 +164,8 @@ def escaped(text: str) -> str:
 class Serving:
     """The server thread of one `served` block."""
 
-    def __init__(self, data: Path, *, watched: bool) -> None:
-        self._data, self._watched = data, watched
+    def __init__(self, settings: ServerSettings, *, watched: bool) -> None:
+        self._settings, self._watched = settings, watched
         self._ready = threading.Event()
         self._stop: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -169,7 +184,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        async with open_app(embedded(str(self._data))) as self.app:
+        async with open_app(self._settings) as self.app:
             options = ServerOptions(log=self.app.metrics.tell)
             async with Server(self.app, options) as server:
                 self.port = server.port
@@ -195,9 +210,11 @@ class Serving:
 
 
 @contextmanager
-def served(data: Path, *, watched: bool = False) -> Iterator[tuple[Client, Serving]]:
+def served(
+    data: Path, *, watched: bool = False, settings: ServerSettings | None = None
+) -> Iterator[tuple[Client, Serving]]:
     """A registry on `data`, and a client of it. `watched`: what blocks its loop fails."""
-    serving = Serving(data, watched=watched)
+    serving = Serving(settings or embedded(str(data)), watched=watched)
     serving.start()
     try:
         yield Client("127.0.0.1", serving.port), serving

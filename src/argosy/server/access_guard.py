@@ -9,7 +9,6 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 from argosy.access import access_tokens
@@ -22,29 +21,22 @@ from argosy.access.refused import Refused
 from argosy.access.service import Access
 from argosy.access.standing import shown
 from argosy.access.visible import Visible, visible
-from argosy.catalog.actor import Actor
-from argosy.catalog.audit import Entry
 from argosy.errors import StorageError
-from argosy.meters import declared as meters
 from argosy.server import challenges
 from argosy.server.http.messages import Request, Response
 from argosy.server.observing.addresses import Proxies
-from argosy.server.who import actor
 from argosy.values import frozen
 
 _TOKENS: Final = 20_000
 _LONGEST_HEADER: Final = access_tokens.LONGEST + 64
 
-Report = Callable[[Actor, Entry], None]
-
 
 @frozen(kw_only=True)
 class GuardOptions:
-    """What the guard tells clients, and whom it tells of denials."""
+    """What the guard believes of where requests come from, and go."""
 
     public_url: str = ""
     proxies: Proxies
-    report: Report | None = None
 
 
 class AccessGuard:
@@ -77,11 +69,9 @@ class AccessGuard:
         return Allow(principal)
 
     async def decide(self, request: Request, need: Permission) -> Decision:
-        """The decision; a denial is counted, and written down but for who just has not said a name."""
+        """The decision."""
         found = await self._decided(request, need)
         request.principal = found.principal
-        if isinstance(found, Deny):
-            self._tell(request, found)
         return found
 
     async def may(self, request: Request, need: Permission) -> bool:
@@ -228,23 +218,6 @@ class AccessGuard:
         if not self._anonymous or not _is_open(need):
             return False
         return self._authority.known_public(need.project) is True
-
-    def _tell(self, request: Request, found: Deny) -> None:
-        kind = "forbidden" if found.known else "invalid" if found.invalid else "anonymous"
-        meters.DENIALS.add(kind)
-        if kind == "anonymous" or self._options.report is None:
-            return  # clients ask without a name first, to be told where to get a token
-        need = found.missing
-        self._options.report(
-            actor(request),
-            Entry(
-                action=f"{need.resource}.{need.action}",
-                resource=need.name,
-                project=need.project,
-                outcome="denied",
-                details={"reason": found.reason},
-            ),
-        )
 
 
 def basic(encoded: str) -> tuple[str, str] | None:

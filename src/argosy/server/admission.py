@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # without access control none of it is imported
     from argosy.access.backends import Backend
     from argosy.access.identity.workload import Workloads
     from argosy.access.service import Access, AccessOptions
-    from argosy.server.access_guard import Report
     from argosy.server.login.door import Door
 
 T = TypeVar("T")
@@ -41,13 +40,8 @@ class Admission:
 
 
 @asynccontextmanager
-async def admission(
-    settings: ServerSettings, database: Database, report: "Report | None" = None
-) -> AsyncIterator[Admission]:
-    """What the settings say of who gets in. The first start with access control makes an admin.
-
-    `report` is told of denied requests.
-    """
+async def admission(settings: ServerSettings, database: Database) -> AsyncIterator[Admission]:
+    """What the settings say of who gets in. The first start with access control makes an admin."""
     if not settings.auth.enabled:
         yield Admission(guard=OpenGuard())
         return
@@ -67,7 +61,6 @@ async def admission(
         options = GuardOptions(
             public_url=settings.server.public_url,
             proxies=Proxies(settings.server.trusted_proxies),
-            report=report,
         )
         guard = AccessGuard(access, options)
         entrance = await stack.enter_async_context(open_entrance(settings, access, database))

@@ -11,7 +11,7 @@ from argosy.server.http.messages import Request, Response
 class Guard(Protocol):
     """Decides who may do what, and says no in the client's language.
 
-    Who asks for a decision that he may do without asks `may`: `decide` writes denials down.
+    `at_once` and `decide` note on the request whose it is; `may` is for questions in passing.
     """
 
     def at_once(self, request: Request, need: Permission) -> Decision | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from argosy.access.backends import BackendUnavailable
 from argosy.catalog.catalog import RepositoryUnknown
+from argosy.catalog.places import ProjectUnknown
 from argosy.content.blob_storage import UploadBusy
 from argosy.errors import (
     ArgosyError,
@@ -33,6 +34,7 @@ _MOST: Final = 100  # errors in one answer
 # First match counts: a class comes before the classes above it.
 _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (RepositoryUnknown, 404, "NAME_UNKNOWN"),
+    (ProjectUnknown, 404, "NAME_UNKNOWN"),
     (InvalidDigest, 400, "DIGEST_INVALID"),
     (DigestMismatch, 400, "DIGEST_INVALID"),
     (SizeMismatch, 400, "SIZE_INVALID"),

@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from argosy.access.decision import Deny
+from argosy.access.permission import Action
+from argosy.access.principal import Principal
 from argosy.catalog.catalog import Catalog
+from argosy.catalog.projects import Projects
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels
@@ -23,6 +26,7 @@ from argosy.server.v2.manifests import Manifests
 from argosy.server.v2.needs import need
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
+from argosy.server.who import actor
 
 log = logging.getLogger("argosy.server.v2")
 
@@ -47,6 +51,7 @@ class Registry:
         self, catalog: Catalog, store: BlobStorage, guard: Guard, gates: Gates = OPEN
     ) -> None:
         self._guard = guard
+        self._projects = Projects(catalog.database)
         self._manifests = manifests = Manifests(catalog, store, gates)
         blobs, uploads = Blobs(catalog, store), Uploads(catalog, store, guard)
         self.uploads = uploads
@@ -104,6 +109,8 @@ class Registry:
                 decision = await self._guard.decide(request, wanted)
             if isinstance(decision, Deny):
                 return self._guard.refusal(request, decision)
+            if decision.principal.is_admin and wanted.action is Action.PUSH:
+                await self._found_project(wanted.project, decision.principal, request)
             if where.endpoint == "manifests" and request.method in _PULLS:
                 # What is in memory has been checked before: the short way.
                 ready = self._manifests.at_hand(where.name, where.ref, request)
@@ -115,6 +122,11 @@ class Registry:
                 self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1
                 log.error("%s %s: %s: %s", request.method, request.target, e.summary, e.why)  # noqa: TRY400
             return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
+
+    async def _found_project(self, name: str, admin: Principal, request: Request) -> None:
+        """A system admin who pushes to a project makes it; where nobody is asked, everybody does."""
+        if admin.kind != "system":
+            await self._projects.ensure(name, by=actor(request))
 
     def _endpoint(self, where: Target, request: Request) -> Endpoint:
         methods = self._table.get(where.endpoint)
