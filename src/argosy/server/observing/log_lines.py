@@ -18,6 +18,8 @@ Format = Callable[[Fields], bytes]
 
 _PLAIN: Final = re.compile(r"[!#-<>-~]+")  # neither blank nor quote nor `=`
 _LONGEST: Final = 4000
+_BACKSLASH: Final = "\\"
+_QUOTE: Final = '"'
 
 
 def as_json(fields: Fields) -> bytes:
@@ -67,10 +69,12 @@ def _second(whole: int) -> str:
 def _worded(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = _clean(str(value))
+    text = str(value)
     if _PLAIN.fullmatch(text):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return (
+        f'"{_clean(text.replace(_BACKSLASH, _BACKSLASH * 2).replace(_QUOTE, _BACKSLASH + _QUOTE))}"'
+    )
 
 
 def _clean(text: str) -> str:
