@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import random
+import re
 import threading
 import time
 from base64 import b64encode
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 _KIND: Final = "application/vnd.oci.image.manifest.v1+json"
 _OCTETS: Final = "application/octet-stream"
@@ -39,6 +40,7 @@ class Plan:
     address: tuple[str, int]
     user: str = ""
     password: str = ""
+    tokens: bool = False  # log in as docker does: a token for each repository, when asked for it
     project: str = "load"
     clients: int = 16
     pushes: float = 0.4  # share of the requests
@@ -109,10 +111,8 @@ class Wire:
     def __init__(self, plan: Plan, counts: Counts) -> None:
         self._plan, self._counts = plan, counts
         self._connection: http.client.HTTPConnection | None = None
-        self._fields = {"Accept": _KIND}
-        if plan.user:
-            secret = b64encode(f"{plan.user}:{plan.password}".encode()).decode()
-            self._fields["Authorization"] = f"Basic {secret}"
+        self._basic = b64encode(f"{plan.user}:{plan.password}".encode()).decode()
+        self._tokens: dict[str, str] = {}  # by repository
 
     def close(self) -> None:
         """Hang up."""
@@ -124,25 +124,13 @@ class Wire:
         self, method: str, target: str, body: bytes | None = None, **fields: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """One request, no retry; OSError or HTTPException when no whole answer came."""
-        if self._connection is None:
-            host, port = self._plan.address
-            self._connection = http.client.HTTPConnection(host, port, timeout=self._plan.patience)
         named = {name.replace("_", "-"): value for name, value in fields.items()}
-        try:
-            self._connection.request(method, target, body, self._fields | named)
-            answer = self._connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException):
-            self.close()
-            self._counts.add(dropped=1)
-            raise
-        if answer.will_close:
-            self.close()
-        self._counts.status(answer.status)
-        self._judge(method, target, answer.status, content)
-        if answer.status == 307 and method == "GET":
-            return self._follow(answer.headers["Location"])
-        return answer.status, answer.headers, content
+        status, headers, content = self._exchange(method, target, body, named)
+        if status == 401 and self._plan.tokens and self._login(target, headers):
+            status, headers, content = self._exchange(method, target, body, named)
+        if status == 307 and method == "GET":
+            return self._follow(headers["Location"])
+        return status, headers, content
 
     def ask(
         self, method: str, target: str, body: bytes | None = None, **fields: str
@@ -162,6 +150,49 @@ class Wire:
                 return status, headers, content
             why = f"{status} {content[:200]!r}"
         raise Failed(f"{method} {target}: {why}")
+
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, fields: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        if self._connection is None:
+            host, port = self._plan.address
+            self._connection = http.client.HTTPConnection(host, port, timeout=self._plan.patience)
+        try:
+            self._connection.request(method, target, body, self._known(target) | fields)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            self._counts.add(dropped=1)
+            raise
+        if answer.will_close:
+            self.close()
+        self._counts.status(answer.status)
+        self._judge(method, target, answer.status, content)
+        return answer.status, answer.headers, content
+
+    def _known(self, target: str) -> dict[str, str]:
+        """What every request says of the client."""
+        fields = {"Accept": _KIND}
+        if self._plan.tokens and not target.startswith("/token"):
+            if token := self._tokens.get(_repository(target)):
+                fields["Authorization"] = f"Bearer {token}"
+        elif self._plan.user:
+            fields["Authorization"] = f"Basic {self._basic}"
+        return fields
+
+    def _login(self, target: str, headers: http.client.HTTPMessage) -> bool:
+        """Get a token from where the challenge says, as docker does; whether there is one."""
+        challenge = dict(re.findall(r'(\w+)="([^"]*)"', headers["WWW-Authenticate"] or ""))
+        if not {"realm", "service", "scope"} <= challenge.keys():
+            return False
+        query = urlencode({"service": challenge["service"], "scope": challenge["scope"]})
+        path = f"{urlsplit(challenge['realm']).path}?{query}"
+        status, _, content = self._exchange("GET", path, None, {})
+        if status != 200:
+            return False
+        self._tokens[_repository(target)] = json.loads(content)["token"]
+        return True
 
     def _judge(self, method: str, target: str, status: int, content: bytes) -> None:
         """A refusal of the registry has a body that says why; a balancer's may be anything."""
@@ -367,6 +398,10 @@ class Traffic:
 
 def _name(body: bytes) -> str:
     return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def _repository(target: str) -> str:
+    return "/".join(target.split("/")[2:4])
 
 
 def _relative(location: str) -> str:
