@@ -22,6 +22,10 @@ Name: Final = String(255).with_variant(String(255, collation="C"), "postgresql")
 DigestText: Final = String(136)
 Id: Final = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER keys count up there
 
+NEVER_AGAIN: Final = True
+"""For `sqlite_autoincrement`: SQLite would give the key of the last row, once it is gone, to the next
+one; and with it what memory, tokens and sessions know of somebody who was removed."""
+
 
 def project_key(*, primary_key: bool = False, nullable: bool = False) -> Column[int]:
     """The column that says whose a row is."""

@@ -17,7 +17,7 @@ from sqlalchemy import (
     false,
 )
 
-from argosy.catalog.schema.columns import Id, Name, metadata, project_key
+from argosy.catalog.schema.columns import NEVER_AGAIN, Id, Name, metadata, project_key
 
 users: Final = Table(
     "users",
@@ -38,6 +38,7 @@ users: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("last_login_at", BigInteger),
     UniqueConstraint("backend", "external_id"),
+    sqlite_autoincrement=NEVER_AGAIN,
 )
 
 recovery_codes: Final = Table(
@@ -87,6 +88,7 @@ robots: Final = Table(
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
     Index("ix_robots_project_id_name", "project_id", "name"),
+    sqlite_autoincrement=NEVER_AGAIN,
 )
 
 tokens: Final = Table(
@@ -102,6 +104,7 @@ tokens: Final = Table(
     Column("last_used_at", BigInteger),
     Column("revoked_at", BigInteger),
     Index("ix_tokens_user_id_name", "user_id", "name"),
+    sqlite_autoincrement=NEVER_AGAIN,
 )
 
 refresh_tokens: Final = Table(

@@ -16,7 +16,7 @@ from sqlalchemy import (
     false,
 )
 
-from argosy.catalog.schema.columns import DigestText, Id, Name, metadata, project_key
+from argosy.catalog.schema.columns import NEVER_AGAIN, DigestText, Id, Name, metadata, project_key
 
 
 def _repository() -> Column[int]:
@@ -36,6 +36,7 @@ projects: Final = Table(
     Column("version", BigInteger, nullable=False, server_default="1"),  # its ETag
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Name, nullable=False, server_default=""),
+    sqlite_autoincrement=NEVER_AGAIN,
 )
 
 repositories: Final = Table(

@@ -83,6 +83,7 @@ def _projects() -> None:
         sa.Column("created_by", _NAME, server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_projects"),
         sa.UniqueConstraint("name", name="uq_projects_name"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "tag_rules",
@@ -144,6 +145,7 @@ def _users() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("backend", "external_id", name="uq_users_backend_external_id"),
         sa.UniqueConstraint("name", name="uq_users_name"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "recovery_codes",
@@ -201,6 +203,7 @@ def _robots() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_robots_project_id"),
         sa.PrimaryKeyConstraint("id", name="pk_robots"),
         sa.UniqueConstraint("name", name="uq_robots_name"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_robots_project_id_name", "robots", ["project_id", "name"])
     op.create_table(
@@ -238,6 +241,7 @@ def _tokens() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_tokens"),
         sa.UniqueConstraint("hash", name="uq_tokens_hash"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_tokens_user_id_name", "tokens", ["user_id", "name"])
     op.create_table(
