@@ -11,8 +11,8 @@ from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics, MetricsOptions
 from argosy.server.observing.readiness import Readiness, alive
+from argosy.server.storing import CountedStorage
 from argosy.server.v2.registry import Registry
-from argosy.stores.blobs import BlobStore
 
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 TOKEN_PATHS: Final = frozenset({"/token", "/.well-known/jwks.json"})
@@ -25,7 +25,7 @@ class App:
     def __init__(
         self,
         catalog: Catalog,
-        store: BlobStore,
+        store: CountedStorage,
         admission: Admission,
         *,
         metrics: MetricsOptions | None = None,

@@ -20,14 +20,15 @@ from argosy.catalog.catalog import Catalog
 from argosy.catalog.database import open_database
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.concurrency import in_thread
+from argosy.content.blob_storage import BlobStorage
 from argosy.errors import StorageError
 from argosy.server.admission import admission
 from argosy.server.app import App
 from argosy.server.config.sections import DatabaseSection, ServerSection, ServerSettings
 from argosy.server.metrics import MetricsOptions
-from argosy.server.observing.readiness import database_answers, directory_is_writable
+from argosy.server.observing.readiness import database_answers
 from argosy.server.observing.setting_up import audited
-from argosy.stores.blobs import BlobStore
+from argosy.server.storing import open_storage
 from argosy.values import frozen
 
 log = logging.getLogger("argosy.server")
@@ -68,11 +69,14 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
             open_database(_where(settings), _database(settings.database, place))
         )
         catalog = Catalog(database)
-        store = await in_thread(BlobStore, data)
+        storing = await stack.enter_async_context(
+            open_storage(settings, catalog, shared=not place.is_alone)
+        )
+        store = storing.storage
         admitted = await stack.enter_async_context(admission(settings, database))
         app = App(catalog, store, admitted, metrics=_metrics(settings, place))
         app.readiness.add("database", database_answers(database))
-        app.readiness.add("storage", directory_is_writable(store.root))
+        app.readiness.add("storage", storing.check)
         keeps_house = place.number == 0
         kept = audited(catalog, settings.audit, keeps_house=keeps_house)
         app.listeners.append((await stack.enter_async_context(kept)).tell)
@@ -133,7 +137,7 @@ def hold(data: str) -> int:
     return fd
 
 
-async def _sweep(store: BlobStore, ttl: float) -> None:
+async def _sweep(store: BlobStorage, ttl: float) -> None:
     while True:
         try:
             if gone := await store.sweep(ttl):

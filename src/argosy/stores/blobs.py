@@ -209,8 +209,9 @@ class Upload:
 class BlobStore:
     """The blobs and uploads below one directory. Knows nothing of repositories but an owner's name."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, shared: bool = False) -> None:
         self.root: Final = os.path.abspath(root)
+        self.shared: Final = shared
         self._uploads = os.path.join(self.root, "uploads")
         self._open: dict[str, Upload] = {}
         self.disk: Final = ThreadPoolExecutor(_WRITERS, thread_name_prefix="argosy-disk")

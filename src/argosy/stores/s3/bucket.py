@@ -9,11 +9,13 @@ import hashlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from argosy.concurrency import in_thread
-from argosy.errors import ConfigError, NetworkError, StorageUnavailable
+from argosy.errors import ConfigError, NetworkError, NetworkTimeout, StorageUnavailable
+from argosy.meters import declared as meters
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Answer, Request, Transport, Trust
 from argosy.stores.s3 import failures
@@ -21,6 +23,7 @@ from argosy.stores.s3.credentials import CredentialSource
 from argosy.stores.s3.documents import Element, completion, parse
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.signing import EMPTY, UNSIGNED, Credentials, Signer, escaped
+from argosy.tracing import span
 from argosy.values import frozen
 
 _FIRST_PAUSE: Final = 0.2
@@ -31,8 +34,9 @@ _HASH_HERE: Final = 64 << 10  # bytes hashed faster than a thread is woken
 
 @frozen(kw_only=True)
 class Call:
-    """One request about one object; `what` completes "cannot …"."""
+    """One request about one object; `what` completes "cannot …", `name` is S3's own word."""
 
+    name: str
     what: str
     method: str
     key: str = ""
@@ -72,17 +76,25 @@ class Bucket:
 
     async def put(self, key: str, body: bytes) -> None:
         """Store an object."""
-        await self._do(Call(what="store an object", method="PUT", key=key, body=body))
+        await self._do(
+            Call(name="PutObject", what="store an object", method="PUT", key=key, body=body)
+        )
 
     async def size(self, key: str) -> int:
         """How many bytes an object has; Missing if it is not there."""
-        call = Call(what="find an object", method="HEAD", key=key)
+        call = Call(name="HeadObject", what="find an object", method="HEAD", key=key)
         async with self._answer(call) as answer:
             return _length(answer, call, self._evidence(call))
 
     async def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
-        call = Call(what="remove an object", method="DELETE", key=key, wanted=(200, 204, 404))
+        call = Call(
+            name="DeleteObject",
+            what="remove an object",
+            method="DELETE",
+            key=key,
+            wanted=(200, 204, 404),
+        )
         await self._do(call)
 
     @asynccontextmanager
@@ -120,13 +132,21 @@ class Bucket:
 
     async def begin_parts(self, key: str) -> str:
         """Begin a multipart upload; its id."""
-        call = Call(what="begin an upload in parts", method="POST", key=key, query={"uploads": ""})
+        call = Call(
+            name="CreateMultipartUpload",
+            what="begin an upload in parts",
+            method="POST",
+            key=key,
+            query={"uploads": ""},
+        )
         return (await self._document(call)).get("UploadId")
 
     async def put_part(self, key: str, upload: str, number: int, body: bytes) -> str:
         """Store a part; its ETag."""
         query = {"partNumber": str(number), "uploadId": upload}
-        call = Call(what="store a part", method="PUT", key=key, query=query, body=body)
+        call = Call(
+            name="UploadPart", what="store a part", method="PUT", key=key, query=query, body=body
+        )
         async with self._answer(call) as answer:
             return answer.headers.get("etag", "")
 
@@ -136,7 +156,13 @@ class Bucket:
         while more:
             query = {"uploadId": upload, "part-number-marker": str(highest)}
             page = await self._document(
-                Call(what="list the parts of an upload", method="GET", key=key, query=query)
+                Call(
+                    name="ListParts",
+                    what="list the parts of an upload",
+                    method="GET",
+                    key=key,
+                    query=query,
+                )
             )
             numbers = [int(part.get("PartNumber")) for part in page.all("Part")]
             highest = max([highest, *numbers])
@@ -146,6 +172,7 @@ class Bucket:
     async def join_parts(self, key: str, upload: str, parts: list[tuple[int, str]]) -> str:
         """Put the parts together as the object; its ETag. Missing if there is no such upload."""
         call = Call(
+            name="CompleteMultipartUpload",
             what="put the parts together",
             method="POST",
             key=key,
@@ -169,6 +196,7 @@ class Bucket:
     async def drop_parts(self, key: str, upload: str) -> None:
         """Forget a multipart upload and its parts, if it is there."""
         call = Call(
+            name="AbortMultipartUpload",
             what="drop an upload in parts",
             method="DELETE",
             key=key,
@@ -180,7 +208,9 @@ class Bucket:
     async def begun(self, prefix: str = "") -> AsyncIterator[Begun]:
         """Every multipart upload under way whose key begins so."""
         query = {"uploads": "", "prefix": f"{self.options.prefix}{prefix}"}
-        call = Call(what="list uploads in parts", method="GET", query=query)
+        call = Call(
+            name="ListMultipartUploads", what="list uploads in parts", method="GET", query=query
+        )
         while True:
             page = await self._document(call)
             for found in page.all("Upload"):
@@ -192,14 +222,16 @@ class Bucket:
                 "key-marker": page.get("NextKeyMarker"),
                 "upload-id-marker": page.get("NextUploadIdMarker"),
             }
-            call = Call(what=call.what, method="GET", query={**query, **after})
+            call = replace(call, query={**query, **after})
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Every object whose key begins so. Slow: for tests and repairs."""
         query = {"list-type": "2", "prefix": f"{self.options.prefix}{prefix}"}
         after: dict[str, str] = {}
         while True:
-            call = Call(what="list objects", method="GET", query={**query, **after})
+            call = Call(
+                name="ListObjectsV2", what="list objects", method="GET", query={**query, **after}
+            )
             page = await self._document(call)
             for found in page.all("Contents"):
                 yield found.get("Key").removeprefix(self.options.prefix)
@@ -210,6 +242,7 @@ class Bucket:
     async def check(self) -> None:
         """Whether the bucket is there and the key may use it; the error says what to do."""
         call = Call(
+            name="ListObjectsV2",
             what="use the bucket",
             method="GET",
             query={"list-type": "2", "max-keys": "1", "prefix": self.options.prefix},
@@ -243,6 +276,10 @@ class Bucket:
             await answer.close()
 
     async def _persist(self, call: Call) -> Answer:
+        with meters.S3_SECONDS.timed(call.name), span(f"s3.{call.name}", s3_key=call.key):
+            return await self._tried(call)
+
+    async def _tried(self, call: Call) -> Answer:
         payload = await self._payload(call.body)
         for attempt in range(1, self.options.retries + 2):
             last = attempt > self.options.retries
@@ -250,22 +287,29 @@ class Bucket:
             try:
                 answer = await self._transport.send(await self._signed(call, payload))
                 if answer.status in call.wanted:
+                    meters.S3_REQUESTS.add(call.name, "ok")
                     return answer
                 said = failures.Answer(
                     answer.status, await answer.read(), answer.headers.get("retry-after", "")
                 )
             except NetworkError as e:
+                late = isinstance(e, NetworkTimeout)
+                meters.S3_REQUESTS.add(call.name, "timeout" if late else "error")
                 if last or e.evidence.get("phase") == "refused":
                     raise failures.unreachable(call.what, e, self._evidence(call)) from e
             else:
+                meters.S3_REQUESTS.add(call.name, said.outcome)
                 if last or not said.again:
                     raise failures.failure(call.what, said, self._evidence(call))
                 asked = said.retry_after
+            meters.S3_RETRIES.add(call.name)
             await asyncio.sleep(max(_pause(attempt), min(asked, _LONGEST_PAUSE)))
         raise AssertionError  # the last attempt returns or raises
 
     async def _signed(self, call: Call, payload: str) -> Request:
-        keys: Credentials = self._keys.at_hand or await in_thread(self._keys.now)
+        keys = self._keys.at_hand
+        if keys is None:
+            keys = await in_thread(self._keys.now)
         self._last = keys
         url = self.options.url(call.key)
         if call.query:
@@ -291,7 +335,7 @@ class Bucket:
         return await in_thread(lambda: hashlib.sha256(body).hexdigest())
 
     def _evidence(self, call: Call) -> dict[str, Any]:
-        return {"operation": call.what, "bucket": self.options.bucket, "key": call.key}
+        return {"operation": call.name, "bucket": self.options.bucket, "key": call.key}
 
 
 async def open_bucket(options: S3Options) -> Bucket:
@@ -315,7 +359,14 @@ def _read(path: str) -> bytes:
 def _reading(key: str, start: int) -> Call:
     headers = {"Range": f"bytes={start}-"} if start else None
     wanted = (206,) if start else (200,)
-    return Call(what="read an object", method="GET", key=key, headers=headers, wanted=wanted)
+    return Call(
+        name="GetObject",
+        what="read an object",
+        method="GET",
+        key=key,
+        headers=headers,
+        wanted=wanted,
+    )
 
 
 def _pause(attempt: int) -> float:

@@ -7,6 +7,7 @@ from argosy.errors import StorageUnavailable as Unavailable
 from argosy.stores.s3.documents import parse
 
 _AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+_SLOW: Final = frozenset({429, 503})
 _AGAIN_CODES: Final = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
 )
@@ -47,6 +48,13 @@ class Answer:
         self.status = status
         self.code, self.message = _words(body)
         self.retry_after = float(retry_after) if retry_after.isdigit() else 0.0
+
+    @property
+    def outcome(self) -> str:
+        """For the metrics."""
+        if self.status == 404:
+            return "missing"
+        return "slow_down" if self.status in _SLOW or self.code == "SlowDown" else "error"
 
     @property
     def again(self) -> bool:

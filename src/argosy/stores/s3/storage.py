@@ -35,7 +35,13 @@ class S3Storage:
         self.bucket: Final = bucket
         self.ledger: Final = ledger
         self.room: Final = Room(bucket.options.memory)
+        self.turns = 0  # requests of this process that are at an upload now
         self._ages = ages
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads this process is at; others may wait for their next request."""
+        return self.turns
 
     async def begin(self, owner: str, algorithm: str = "sha256") -> S3Upload:
         """A new upload for `owner`, hashed with `algorithm` as it comes."""

@@ -53,6 +53,7 @@ class S3Upload:
         claim = Claim(self.id, uuid.uuid4().hex)
         held = await self._hold(claim)
         failed: Exception | None = None
+        self._storage.turns += 1
         async with asyncio.TaskGroup() as group:
             turn = S3Turn(self._storage, self, claim, held, group)
             try:
@@ -63,6 +64,8 @@ class S3Upload:
             except BaseException:
                 await turn.abandon()
                 raise
+            finally:
+                self._storage.turns -= 1
             failed = await turn.leave(failed)
         if failed is not None:
             raise failed
