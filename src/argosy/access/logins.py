@@ -113,20 +113,28 @@ class Logins:
 
     async def basic(self, name: str, password: str, address: str) -> Principal | Refused:
         """Who that is: a user with a password or a personal access token, or a robot."""
+        if (known := await self._still(name, password)) is not None:
+            return known
         key = self._hash(name, password)
-        found = self._proven.get(key)
-        if found is None or found.until < time.time():
-            self._proven.drop(key)
-            proven = await self._prove(key, name, password, address)
-            if isinstance(proven, Refused):
-                return proven
-            found = proven
+        self._proven.drop(key)
+        found = await self._prove(key, name, password, address)
+        if isinstance(found, Refused):
+            return found
         standing = await self._authority.standing(found.principal)
         if not standing.proven(found.proof):
             self._proven.drop(key)
-            if standing.gone == standings.MUST_CHANGE:
-                return CHANGE_FIRST
-            return WRONG
+            return CHANGE_FIRST if standing.gone == standings.MUST_CHANGE else WRONG
+        self._uses.note(standing.principal)
+        return _as_shown(standing.principal, found)
+
+    async def _still(self, name: str, password: str) -> Principal | None:
+        """Who that is, if it was right a moment ago and what it stands on has not changed."""
+        found = self._proven.get(self._hash(name, password))
+        if found is None or found.until < time.time():
+            return None
+        standing = await self._authority.standing(found.principal)
+        if not standing.proven(found.proof):
+            return None
         self._uses.note(standing.principal)
         return _as_shown(standing.principal, found)
 

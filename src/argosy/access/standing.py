@@ -89,7 +89,8 @@ def _of_user(conn: Connection, principal: Principal) -> Standing:
             groups=frozenset(groups),
         ),
         roles=_highest(people.roles(conn, found.name, groups)),
-        proofs=frozenset({proof}),
+        # With a second factor the password alone proves nothing: sessions and tokens do.
+        proofs=frozenset() if found.second_factor else frozenset({proof}),
         gone=MUST_CHANGE if found.must_change else "",
     )
 
