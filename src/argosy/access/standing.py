@@ -80,6 +80,8 @@ def _of_user(conn: Connection, principal: Principal) -> Standing:
     groups = people.groups(conn, found.id)
     password = people.password_of(conn, found.id)
     proof = password_proof(password) if password else backend_proof(found.backend)
+    if found.second_factor:
+        proof = with_second_factor(proof)  # what the password alone has proven, it proves no more
     return Standing(
         principal=Principal(
             name=found.name,
@@ -159,6 +161,11 @@ def password_proof(stored: str) -> str:
 def backend_proof(backend: str) -> str:
     """The proof of whom another back end has vouched for."""
     return f"backend:{backend}"
+
+
+def with_second_factor(proof: str) -> str:
+    """The proof of who has shown a second factor, too."""
+    return f"{proof}+second-factor"
 
 
 def token_proof(key: int) -> str:
