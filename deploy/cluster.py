@@ -93,7 +93,7 @@ class Cluster:
     def admin_password(self) -> str:
         """The one-time password of `admin`, from the log of the node that made it."""
         for node in self.nodes:
-            if found := re.search(r"one-time password[^\n]*?:\s+(\S+)", node.log.read_text()):
+            if found := re.search(r"one-time password (\S+)", node.log.read_text()):
                 return found[1]
         raise RuntimeError("no node has made an admin")
 

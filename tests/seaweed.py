@@ -169,13 +169,13 @@ middle of the answer's body.
 class FaultProxy:
     """A proxy before an S3 service, one request after the other on each connection."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self._target = target
         self.fault: Fault = lambda _method, _target: ""
         self.gate = threading.Event()  # closed: requests wait
         self.gate.set()
         self.seen: list[tuple[str, str]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)

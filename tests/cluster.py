@@ -1,0 +1,170 @@
+"""A whole cluster for tests: three nodes and everything around them, with somebody who may push.
+
+`deploy/cluster.py` starts it as users do. The bucket is reached through a proxy that can be made to
+fail; the third node, where we are root, is a host of its own (a network namespace).
+"""
+
+import base64
+import json
+import os
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.traffic import Plan as Load
+from bench.traffic import Traffic
+from deploy import cluster as deploy
+from tests.peers import need
+from tests.postgres import postgres_program
+from tests.seaweed import FaultProxy, weed
+
+_PASSWORD = "correct horse battery staple"
+
+
+class Namespace:
+    """A host with one link to this machine, whose traffic can be stopped."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"argosy{os.getpid()}"
+        self.outside, self.inside = f"10.213.{number}.1", f"10.213.{number}.2"
+        self._link = f"av{os.getpid()}"
+
+    def make(self) -> None:
+        peer = f"{self._link}n"
+        for words in (
+            f"ip netns add {self.name}",
+            f"ip link add {self._link} type veth peer name {peer}",
+            f"ip link set {peer} netns {self.name}",
+            f"ip addr add {self.outside}/30 dev {self._link}",
+            f"ip link set {self._link} up",
+            f"ip -n {self.name} addr add {self.inside}/30 dev {peer}",
+            f"ip -n {self.name} link set {peer} up",
+            f"ip -n {self.name} link set lo up",
+        ):
+            subprocess.run(words.split(), check=True, capture_output=True)
+
+    def remove(self) -> None:
+        subprocess.run(["ip", "link", "del", self._link], capture_output=True)
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
+
+    @property
+    def prefix(self) -> list[str]:
+        """What a command of this host begins with."""
+        return ["ip", "netns", "exec", self.name]
+
+    @contextmanager
+    def cut(self, port: int) -> Iterator[None]:
+        """Packets from this host to that port are dropped without a word."""
+        rule = ["OUTPUT", "-p", "tcp", "--dport", str(port), "-j", "DROP"]
+        subprocess.run([*self.prefix, need("iptables"), "-I", *rule], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*self.prefix, need("iptables"), "-D", *rule], check=True)
+
+
+@dataclass
+class Running:
+    """The cluster, the proxy before its bucket, the host of its third node, and a robot."""
+
+    cluster: deploy.Cluster
+    storage: FaultProxy
+    host: Namespace | None
+    robot: str = ""
+    secret: str = ""
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """A request to the management API, as admin; the answer's JSON."""
+        return _api(self.cluster.url, method, path, body, ("admin", _PASSWORD))
+
+    def traffic(self, **more: Any) -> Traffic:
+        """A load of pushes and pulls through the balancer."""
+        plan: dict[str, Any] = {
+            "address": ("127.0.0.1", self.cluster.port),
+            "user": self.robot,
+            "password": self.secret,
+            "sizes": (700, 40_000, 300_000),
+            "large": 9_000_000,
+        }
+        return Traffic(Load(**{**plan, **more}))
+
+    def usage(self) -> tuple[Any, Any]:
+        """What the project is said to hold, and what a recount finds."""
+        said = self.api("GET", "/projects/load/quota")
+        found = self.api("POST", "/projects/load/quota/recount")
+        return said, found
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    """The header of who logs in."""
+    secret = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {secret}"}
+
+
+def _api(url: str, method: str, path: str, body: Any, who: tuple[str, str] | None) -> Any:
+    headers = {"Content-Type": "application/json", "If-Match": "*"}
+    if who:
+        headers |= basic(*who)
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}/api/v1{path}", data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+            return json.loads(content) if content else None
+    except urllib.error.HTTPError as e:
+        with e:
+            raise AssertionError(f"{method} {path}: {e.code} {e.read()[:500]!r}") from e
+
+
+@contextmanager
+def running_cluster(nodes: int = 3, settings: str = "") -> Iterator[Running]:
+    """A cluster with access control, a project `load` and a robot that may push there."""
+    for name in ("haproxy", "redis-server"):
+        need(name)
+    postgres_program("postgres")
+    weed()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-cluster-")))
+        folder.chmod(0o755)  # PostgreSQL runs as another user
+        plan = deploy.Plan(nodes=nodes, settings=settings)
+        host = None
+        if os.geteuid() == 0 and nodes > 2:
+            host = Namespace(os.getpid() % 250)
+            stack.callback(host.remove)
+            host.make()
+            plan.hosts, plan.prefixes = {2: host.inside}, {2: host.prefix}
+            plan.gateway = host.outside
+        cluster = deploy.Cluster(folder, plan)
+        storage = FaultProxy(cluster.objects.port, "0.0.0.0" if host else "127.0.0.1")
+        stack.callback(storage.close)
+        plan.s3_endpoint = f"http://{plan.gateway}:{storage.port}"
+        stack.callback(cluster.down)
+        cluster.up()
+        running = Running(cluster, storage, host)
+        _settle(running)
+        yield running
+
+
+def _settle(running: Running) -> None:
+    once = running.cluster.admin_password()
+    change = {"name": "admin", "current": once, "password": _PASSWORD}
+    _api(running.cluster.url, "POST", "/password", change, None)
+    running.api("POST", "/projects", {"name": "load"})
+    grants = ["repository:load/**:pull,push"]
+    made = running.api("POST", "/projects/load/robots", {"name": "driver", "grants": grants})
+    running.robot, running.secret = made["name"], made["secret"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Running]:
+    """One cluster for all tests of a module."""
+    with running_cluster() as running:
+        yield running

@@ -1,0 +1,127 @@
+"""A cluster under load loses no acknowledged push, whichever of its parts fails.
+
+Every test: sixteen clients push and pull through haproxy, a fault, and the load goes on until it
+succeeds again. Then every acknowledged manifest, blob and tag is asked for and hashed.
+"""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.traffic import Traffic
+from tests.cluster import Running, basic, cluster
+from tests.serving import Client
+
+__all__ = ["cluster"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.peer, pytest.mark.xdist_group("cluster")]
+
+
+@contextmanager
+def load(cluster: Running, fault: str) -> Iterator[Traffic]:
+    """Traffic in the block; afterwards everything acknowledged is there, and every refusal was honest."""
+    traffic = cluster.traffic(seed=hash(fault) % 10_000)
+    with traffic.running():
+        traffic.more()
+        yield traffic
+        traffic.more(seconds=90)
+    counts = traffic.verify()
+    print(f"{fault}: {counts}")
+    assert (counts.lost, counts.corrupt) == (0, 0), counts
+    assert counts.dishonest == []
+
+
+def test_a_node_that_is_killed_and_then_another(cluster):
+    with load(cluster, "kill -9 of one node, then of another") as traffic:
+        for node in cluster.cluster.nodes[:2]:
+            node.kill(signal.SIGKILL)
+            traffic.more(seconds=90)
+            node.start()
+            traffic.more(seconds=90)
+
+
+def test_postgresql_restarts(cluster):
+    with load(cluster, "PostgreSQL restarts, in order and by a crash") as traffic:
+        for how in (signal.SIGINT, signal.SIGQUIT):
+            cluster.cluster.postgres.kill(how)
+            time.sleep(1)
+            cluster.cluster.postgres.start()
+            traffic.more(seconds=90)
+
+
+def test_the_object_storage_says_slow_down_and_then_is_slow(cluster):
+    with load(cluster, "S3 answers 503 for 5 s, then nothing for 5 s") as traffic:
+        cluster.storage.fault = lambda _method, _target: "503"
+        time.sleep(5)
+        cluster.storage.fault = lambda _method, _target: ""
+        traffic.more(seconds=90)
+        cluster.storage.gate.clear()
+        time.sleep(5)
+        cluster.storage.gate.set()
+
+
+def test_the_object_storage_loses_answers(cluster):
+    """What the registry does not know to be done it must not acknowledge, nor believe undone."""
+    count = iter(range(10**9))
+    with load(cluster, "every eighth answer of S3 is lost") as traffic:
+        cluster.storage.fault = lambda method, _: "lose" if next(count) % 8 == 0 else ""
+        traffic.more(seconds=90)
+        cluster.storage.fault = lambda _method, _target: ""
+
+
+def test_redis_is_lost_and_comes_back(cluster):
+    with load(cluster, "Redis is killed and comes back") as traffic:
+        cluster.cluster.redis.kill()
+        traffic.more(seconds=60)
+        cluster.cluster.redis.start()
+
+
+def test_a_node_is_cut_off_from_the_database(cluster):
+    if cluster.host is None:
+        pytest.skip("a host of its own needs root")
+    with load(cluster, "one node is cut off from PostgreSQL without a word") as traffic:
+        with cluster.host.cut(cluster.cluster.postgres.port):
+            time.sleep(6)
+            traffic.more(seconds=90)
+        cluster.cluster.nodes[2].wait(60)  # ready again
+
+
+def test_a_rolling_restart_drops_nobody(cluster):
+    with load(cluster, "every node restarts, one after the other") as traffic:
+        for node in cluster.cluster.nodes:
+            node.kill(signal.SIGTERM)
+            node.start()
+            traffic.more(pushes=3, pulls=3)
+
+
+def test_an_upload_begun_on_one_node_is_finished_on_another(cluster):
+    who = basic(cluster.robot, cluster.secret)
+    nodes = [Client(*cluster.cluster.address(n), "load/moving") for n in range(3)]
+    for size in (10, 400_000, 7_000_000):
+        parts = [os.urandom(size), os.urandom(size // 2), os.urandom(1)]
+        begun = nodes[0]("POST", "blobs/uploads/", headers=who)
+        assert begun.status == 202, begun.body
+        where, start = begun["Location"], 0
+        for node, part in zip((nodes[1], nodes[2], nodes[0]), parts, strict=True):
+            span = {"Content-Range": f"{start}-{start + len(part) - 1}", **who}
+            done = node("PATCH", where, part, span)
+            assert done.status == 202, done.body
+            where, start = done["Location"], start + len(part)
+        name = "sha256:" + hashlib.sha256(b"".join(parts)).hexdigest()
+        assert nodes[2]("PUT", f"{where}?digest={name}", b"", who).status == 201
+        for node in nodes:
+            found = node("HEAD", f"blobs/{name}", headers=who)
+            assert found["Content-Length"] == str(start)
+
+
+def test_afterwards_quotas_equal_a_recount(cluster):
+    with load(cluster, "no fault"):
+        pass
+    said, found = cluster.usage()
+    assert said["used_bytes"] == found["used_bytes"] > 0, (said, found)
+    assert said["used_artifacts"] == found["used_artifacts"] > 0
