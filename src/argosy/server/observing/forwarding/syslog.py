@@ -6,6 +6,7 @@ JSON in ASCII, so it needs no byte order mark.
 """
 
 import asyncio
+import errno
 import fcntl
 import json
 import re
@@ -98,12 +99,11 @@ class Syslog:
             writer.write(data)
             await writer.drain()
             # Written is not received: wait until the other machine has acknowledged all of it.
-            while _unacknowledged(writer):
-                if reader.at_eof():
-                    break
+            while not (writer.is_closing() or reader.at_eof()):
+                if not _unacknowledged(writer):
+                    return
                 await asyncio.sleep(0.005)
-            if reader.at_eof():
-                raise ConnectionResetError(0, "the server closed the connection")
+            raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
