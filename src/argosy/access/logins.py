@@ -116,7 +116,8 @@ class Logins:
         if (known := await self._still(name, password)) is not None:
             return known
         key = self._hash(name, password)
-        self._proven.drop(key)
+        if self._proven.get(key) is not None:  # only then: others may be waiting for a first look
+            self._proven.drop(key)
         found = await self._prove(key, name, password, address)
         if isinstance(found, Refused):
             return found
