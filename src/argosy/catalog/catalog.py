@@ -18,7 +18,7 @@ from argosy.catalog.cache import Cache
 from argosy.catalog.database import DEFAULT, Database, open_database
 from argosy.catalog.databases.announcing import changed, moved
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.locks import Space, exclusive, shared
+from argosy.catalog.locks import Space, exclusive, hold_tags
 from argosy.catalog.manifests import Incoming, StoredManifest
 from argosy.catalog.places import place
 from argosy.catalog.quotas import Amount, charge, charge_blob, credit, credit_blob
@@ -149,7 +149,7 @@ class Catalog:
         """
 
         def put(conn: Connection) -> None:
-            _hold(conn, name, tags)
+            hold_tags(conn, name, tags)
             where = place(conn, name, by)
             repository = where.repository
             if allow is not None:
@@ -170,7 +170,7 @@ class Catalog:
         """Point a tag at a manifest that is here; NotFound if it is not."""
 
         def point(conn: Connection) -> None:
-            _hold(conn, name, [tag])
+            hold_tags(conn, name, [tag])
             repository = _known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name} to tag {tag!r}")
@@ -184,7 +184,7 @@ class Catalog:
         """Forget a tag, only the tag; NotFound if there is none."""
 
         def remove(conn: Connection) -> None:
-            _hold(conn, name, [tag])
+            hold_tags(conn, name, [tag])
             if not rows.delete_tag(conn, _known(conn, name), tag, by):
                 raise NotFound(f"no tag {tag!r} in {name}")
             record(conn, by, _entry("tag.delete", name, tags=[tag]))
@@ -266,13 +266,6 @@ def _link(conn: Connection, name: str, digest: Digest, stored: Stored, by: Actor
     if new:
         charge_blob(conn, where.payer, digest, kept.size)
     return kept
-
-
-def _hold(conn: Connection, name: str, tags: Iterable[str]) -> None:
-    """Hold off deletions in the repository, and who else would move these tags."""
-    shared(conn, Space.REPOSITORY, name)
-    for tag in sorted(set(tags)):  # in one order, so that no two wait for each other
-        exclusive(conn, Space.TAG, f"{name}:{tag}")
 
 
 def _keys(name: str, refs: Iterable[str]) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ Take locks in the order of `Space`, so that no two transactions wait for each ot
 """
 
 import hashlib
+from collections.abc import Iterable
 from enum import IntEnum
 
 from sqlalchemy import Connection, text
@@ -37,6 +38,13 @@ def attempt(conn: Connection, space: Space, name: str) -> bool:
         return True
     asked = text("SELECT pg_try_advisory_xact_lock(:key)")
     return bool(conn.execute(asked, {"key": number(space, name)}).scalar())
+
+
+def hold_tags(conn: Connection, repository: str, tags: Iterable[str]) -> None:
+    """Hold off deletions in the repository, and who else would move these tags."""
+    shared(conn, Space.REPOSITORY, repository)
+    for tag in sorted(set(tags)):  # in one order, so that no two wait for each other
+        exclusive(conn, Space.TAG, f"{repository}:{tag}")
 
 
 def _lock(conn: Connection, function: str, space: Space, name: str) -> None:

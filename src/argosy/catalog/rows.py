@@ -10,6 +10,7 @@ from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.dialects import insert_new, upsert
 from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.catalog.tag_rules import refuse_kept
 from argosy.content.blob_storage import Stored
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
@@ -196,13 +197,14 @@ def _retyped(conn: Connection, repository_id: int, new: Incoming) -> list[str] |
 
 
 def delete_manifest(conn: Connection, repository_id: int, digest: Digest, by: Actor) -> list[str]:
-    """Forget a manifest and every tag on it; the names of those tags."""
+    """Forget a manifest and every tag on it; the names of those tags. TagKept."""
     tags, m, pairs = t.tags, t.manifests, t.manifest_children
     on_it = select(tags.c.name).where(
         tags.c.repository_id == repository_id, tags.c.digest == digest
     )
     names = list(conn.execute(on_it).scalars())
     if names:  # all at once: there may be thousands, and other writers wait
+        refuse_kept(conn, repository_id, names)
         gone: dict[str, Any] = {"repository_id": repository_id, "digest": None, "at": t.now()}
         gone |= {"previous": digest, "actor": by.name}
         conn.execute(insert(t.tag_history), [{**gone, "name": name} for name in names])
@@ -228,23 +230,45 @@ def parent(conn: Connection, repository_id: int, child: Digest) -> str | None:
 def set_tags(
     conn: Connection, repository_id: int, names: Iterable[str], digest: Digest, by: Actor
 ) -> None:
-    """Point tags at a manifest that is here; what moved is written to the history."""
-    for name in names:
-        now = t.now()
-        key = {"repository_id": repository_id, "name": name}
-        before = tagged(conn, repository_id, name)
-        row = {**key, "digest": digest, "updated_at": now}
-        upsert(conn, t.tags, [row], update=["digest", "updated_at"])
-        if before != digest:
-            moved = {**key, "digest": digest, "at": now, "previous": before, "actor": by.name}
-            conn.execute(insert(t.tag_history).values(moved))
+    """Point tags at a manifest that is here; what moved is written to the history. TagKept."""
+    chosen = list(dict.fromkeys(names))
+    if not chosen:
+        return
+    now, before = t.now(), _standing(conn, repository_id, chosen)
+    taken = [name for name in chosen if before.get(name, digest) != digest]
+    if taken:
+        refuse_kept(conn, repository_id, taken)
+    key = {"repository_id": repository_id, "digest": digest}
+    upsert(
+        conn,
+        t.tags,
+        [{**key, "name": name, "updated_at": now} for name in chosen],
+        update=["digest", "updated_at"],
+    )
+    history = [
+        {**key, "name": name, "at": now, "previous": before.get(name), "actor": by.name}
+        for name in chosen
+        if before.get(name) != digest
+    ]
+    if history:
+        conn.execute(insert(t.tag_history), history)
+
+
+def _standing(conn: Connection, repository_id: int, names: Sequence[str]) -> dict[str, str]:
+    """What those of the tags that are there stand for."""
+    tags = t.tags.c
+    found = select(tags.name, tags.digest).where(tags.repository_id == repository_id)
+    # Nearly always it is one; IN would be written anew each time.
+    chosen = tags.name == names[0] if len(names) == 1 else tags.name.in_(names)
+    return {row.name: row.digest for row in conn.execute(found.where(chosen))}
 
 
 def delete_tag(conn: Connection, repository_id: int, name: str, by: Actor) -> bool:
-    """Forget a tag, only the tag; False if it was not there."""
+    """Forget a tag, only the tag; False if it was not there. TagKept."""
     tags = t.tags
     if (before := tagged(conn, repository_id, name)) is None:
         return False
+    refuse_kept(conn, repository_id, [name])
     conn.execute(delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name))
     row = {"repository_id": repository_id, "name": name, "digest": None, "at": t.now()}
     conn.execute(insert(t.tag_history).values(**row, previous=before, actor=by.name))
