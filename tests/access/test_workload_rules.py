@@ -127,12 +127,3 @@ def test_rules_that_fit_other_peoples_jobs_are_refused(rule: dict[str, str]) -> 
 def test_rules_that_cannot_be_read_are_refused(rule: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         claims.check(rule)
-
-
-def test_words_are_read_and_written() -> None:
-    words = ["repository=acme/app", "ref=refs/heads/a=b"]
-    assert claims.read(words) == {"repository": "acme/app", "ref": "refs/heads/a=b"}
-    assert claims.written(claims.read(words)) == "ref=refs/heads/a=b repository=acme/app"
-    for bad in (["repository"], ["a=b", "a=c"]):
-        with pytest.raises(UsageError):
-            claims.read(bad)

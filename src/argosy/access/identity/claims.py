@@ -10,7 +10,7 @@ anybody can call theirs alike.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from argosy.errors import UsageError
@@ -113,20 +113,4 @@ def _after_star(star: str, value: str, reached: set[int]) -> set[int]:
             if end == len(value) or value[end] == "/":
                 break
             end += 1
-    return found
-
-
-def written(wanted: Mapping[str, str]) -> str:
-    """A rule's claims as people write them."""
-    return " ".join(f"{name}={pattern}" for name, pattern in sorted(wanted.items()))
-
-
-def read(words: Sequence[str]) -> dict[str, str]:
-    """Claims from NAME=PATTERN words; UsageError for what is none, or is there twice."""
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, pattern = word.partition("=")
-        if not equals or name in found:
-            raise UsageError(f"{word[:200]!r} is no claim, or is there twice", remedy=_REMEDY)
-        found[name] = pattern
     return found

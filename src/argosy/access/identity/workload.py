@@ -214,7 +214,7 @@ class Workloads:
 _SETTINGS: Final = "see [auth.workload] issuers, and the audience that the job asks its token for"
 _NO_RULE: Final = Refused(
     "no robot has a rule that the token fits",
-    "compare the token's claims with the robot's rules: argosy robot rule ls",
+    "compare the token's claims with the robot's rules: argosy robot trust ROBOT",
 )
 
 
