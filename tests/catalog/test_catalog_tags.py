@@ -11,6 +11,7 @@ from argosy.catalog import tag_rules
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.catalog import Catalog, RepositoryUnknown
 from argosy.catalog.patterns import PatternInvalid
+from argosy.catalog.removing import remove_repository
 from argosy.catalog.tag_rules import TagKept, TagRule, TagRules
 from argosy.catalog.tags import NEWEST, Move, NothingToUndo, Tags
 from argosy.errors import NotFound, UsageError
@@ -284,6 +285,20 @@ async def test_a_pattern_that_cannot_be_read_is_refused(
         await rules.add(PROJECT, tags=pattern, by=ADA)
     with pytest.raises(PatternInvalid):
         await rules.add(PROJECT, tags="*", repositories=pattern, by=ADA)
+
+
+async def test_a_repository_with_a_kept_tag_is_not_removed(
+    catalog: Catalog, rules: TagRules
+) -> None:
+    await push(catalog, "v1")
+    rule = await rules.add(PROJECT, tags="v*", by=ADA)
+    with pytest.raises(TagKept):
+        await catalog.database.write(lambda c: remove_repository(c, NAME, ADA))
+    assert await standing(catalog) is not None
+    await rules.change(PROJECT, rule.id, disabled=True, by=ADA)
+    assert await catalog.database.write(lambda c: remove_repository(c, NAME, ADA))
+    assert await catalog.repositories("", 9) == []
+    assert await catalog.manifest(NAME, "v1") is None
 
 
 @pytest.mark.parametrize("where", ["sqlite"], indirect=True)

@@ -13,6 +13,7 @@ from argosy.catalog.databases.announcing import EVERYTHING, changed
 from argosy.catalog.locks import Space, exclusive
 from argosy.catalog.quotas import credit_repository
 from argosy.catalog.robots import remove_robot
+from argosy.catalog.tag_rules import refuse_if_any_kept
 
 _HELD = (
     t.tags,
@@ -24,10 +25,11 @@ _HELD = (
 
 
 def remove_repository(conn: Connection, name: str, by: Actor) -> bool:
-    """Remove a repository with all it holds; False if there is none of that name."""
+    """Remove a repository with all it holds; False if there is none of that name. TagKept."""
     exclusive(conn, Space.REPOSITORY, name)
     if (repository := rows.repository(conn, name)) is None:
         return False
+    refuse_if_any_kept(conn, repository)
     if (project := rows.project(conn, repository)) is not None:
         credit_repository(conn, project, repository)
     for table in _HELD:
