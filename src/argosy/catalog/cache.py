@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from argosy.catalog.stamps import NEVER, OwnStamp, Stamps
+from argosy.meters import declared as meters
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -50,6 +51,8 @@ class Cache(Generic[K, V]):
         self._kept: OrderedDict[K, _Kept[V]] = OrderedDict()
         self._loads: dict[K, _Load[V]] = {}
         self._total = 0
+        self._hits: Final = meters.CACHE_HITS.cell(kind or "other")
+        self._misses: Final = meters.CACHE_MISSES.cell(kind or "other")
 
     def get(self, key: K) -> V | None:
         """The value if it is here and counts."""
@@ -61,6 +64,7 @@ class Cache(Generic[K, V]):
             self.drop(key)
             return None
         self._kept.move_to_end(key)
+        self._hits[0] += 1
         return value
 
     async def load(self, key: K, read: Callable[[], Awaitable[V | None]]) -> V | None:
@@ -97,6 +101,7 @@ class Cache(Generic[K, V]):
         self._total = 0
 
     async def _read(self, key: K, read: Callable[[], Awaitable[V | None]]) -> V | None:
+        self._misses[0] += 1
         mine = self._loads[key] = self._begin(key)
         try:
             value = await read()

@@ -83,15 +83,17 @@ DATABASE_BATCH: Final = Histogram(
     "argosy_database_batch_size", "Writes that were committed together", bounds=_COUNTS
 )
 DATABASE_CONNECTIONS: Final = Gauge(
-    "argosy_database_connections", "Connections of the pool: used or idle", "state"
+    "argosy_database_connections", "Connections to PostgreSQL that somebody uses"
 )
 DATABASE_RETRIES: Final = Counter(
     "argosy_database_retries_total",
-    "Transactions done again; reason is deadlock, serialization, lost or other",
+    "Transactions done again; reason is race (a deadlock or a conflict) or lost (the connection)",
     "reason",
 )
 DATABASE_ERRORS: Final = Counter(
-    "argosy_database_errors_total", "Transactions that failed for good", "kind"
+    "argosy_database_errors_total",
+    "Transactions that failed for good; kind is read or write (SQLite), lost, race or final",
+    "kind",
 )
 
 # Access.
@@ -103,7 +105,7 @@ TOKENS_ISSUED: Final = Counter(
 )
 DENIALS: Final = Counter(
     "argosy_denials_total",
-    "Requests denied; reason is anonymous, invalid or forbidden",
+    "Requests denied; reason is anonymous (asked who they are), invalid (credentials) or forbidden",
     "reason",
 )
 THROTTLED: Final = Counter(

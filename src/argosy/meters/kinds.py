@@ -57,6 +57,10 @@ class Counter(Metric):
 
     kind = "counter"
 
+    def cell(self, *labels: str) -> list[float]:
+        """The cell of these labels, to add to where even a call is too much: `cell[0] += 1`."""
+        return self._cells.get(labels) or self._made(labels, (0,))
+
     def add(self, *labels: str, by: float = 1) -> None:
         """Count `by` more."""
         try:

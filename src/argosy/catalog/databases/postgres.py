@@ -28,6 +28,8 @@ from argosy.catalog.databases.listening import CHANNEL, Listener, payloads
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.dialects import connect, postgres_engine
 from argosy.catalog.stamps import OwnStamp
+from argosy.meters import declared as meters
+from argosy.tracing import span
 
 T = TypeVar("T")
 
@@ -60,7 +62,8 @@ class PostgresDatabase:
             async with self._connection(self._snapshots) as conn:
                 return await conn.run_sync(function)
 
-        return await self._persist(look)
+        with span("database.read", db_system="postgresql"):
+            return await self._persist(look)
 
     async def glance(self, function: Callable[[Connection], T]) -> T:
         """What the one statement of `function` finds: a `read` without a transaction around it."""
@@ -69,7 +72,8 @@ class PostgresDatabase:
             async with self._connection(self._single) as conn:
                 return await conn.run_sync(function)
 
-        return await self._persist(look)
+        with span("database.read", db_system="postgresql"):
+            return await self._persist(look)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """Do `function` wholly; on disk when this returns. What it raises undoes it.
@@ -77,7 +81,8 @@ class PostgresDatabase:
         StorageUnavailable when the database stays away, or when what became of it
         cannot be found out.
         """
-        return await self._persist(lambda: self._transaction(function))
+        with span("database.write", db_system="postgresql"):
+            return await self._persist(lambda: self._transaction(function))
 
     async def _transaction(self, function: Callable[[Connection], T]) -> T:
         async with self._connection(self._engine) as conn:
@@ -128,21 +133,29 @@ class PostgresDatabase:
                     known = translated(e)
                     if known is e:
                         raise
+                    meters.DATABASE_ERRORS.add(found.name.lower())
                     raise known from e
+                meters.DATABASE_RETRIES.add(found.name.lower())
             await asyncio.sleep(pause)
         raise AssertionError  # the pauses never end
 
     @asynccontextmanager
     async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        kind, asked = "write" if engine is self._engine else "read", time.perf_counter()
         async with engine.connect() as conn:
+            meters.DATABASE_WAIT.observe(time.perf_counter() - asked, kind)
+            meters.DATABASE_CONNECTIONS.add()
             try:
-                yield conn
+                with meters.DATABASE_SECONDS.timed(kind):
+                    yield conn
             except Exception as e:
                 # A late answer would come to whom the connection is given next; and one that
                 # leads to a standby is of no use to anybody.
                 if meaning(e) is Meaning.LOST and not conn.invalidated:
                     await conn.invalidate()
                 raise
+            finally:
+                meters.DATABASE_CONNECTIONS.add(by=-1)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from argosy.catalog.changes import Changes
 from argosy.catalog.databases.announcing import EVERYTHING, Key, Told, listen
 from argosy.catalog.stamps import SharedStamps
 from argosy.errors import NoSpace, StorageError
+from argosy.meters import declared as meters
+from argosy.tracing import span
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ class _Job:
 
     function: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
+    asked: float = field(default_factory=time.perf_counter)
     result: Any = None
     error: BaseException | None = None
     told: Told = field(default_factory=Told)
@@ -100,7 +104,9 @@ class SQLiteDatabase:
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """What `function` finds, on a snapshot of the database."""
-        return await self._loop.run_in_executor(self._readers, self._read, function)
+        with span("database.read", db_system="sqlite"):
+            asked = time.perf_counter()
+            return await self._loop.run_in_executor(self._readers, self._read, function, asked)
 
     async def glance(self, function: Callable[[Connection], T]) -> T:
         """As `read`: beginning a transaction costs nothing here."""
@@ -109,8 +115,9 @@ class SQLiteDatabase:
     async def write(self, function: Callable[[Connection], T]) -> T:
         """Do `function` alone and wholly; on disk when this returns. What it raises undoes it."""
         job = _Job(function, self._loop.create_future())
-        self._jobs.put(job)
-        result: T = await job.done
+        with span("database.write", db_system="sqlite"):
+            self._jobs.put(job)
+            result: T = await job.done
         return result
 
     def close(self) -> None:
@@ -122,11 +129,13 @@ class SQLiteDatabase:
         if self._sharing is not None:
             self._sharing.close()
 
-    def _read(self, function: Callable[[Connection], T]) -> T:
+    def _read(self, function: Callable[[Connection], T], asked: float) -> T:
+        meters.DATABASE_WAIT.observe(time.perf_counter() - asked, "read")
         try:
-            with self._engine.connect() as conn:
+            with meters.DATABASE_SECONDS.timed("read"), self._engine.connect() as conn:
                 return function(conn)
         except DBAPIError as e:
+            meters.DATABASE_ERRORS.add("read")
             raise _translated(e) from e
 
     def _serve(self) -> None:
@@ -159,6 +168,8 @@ class SQLiteDatabase:
                 for job in batch:
                     _run(conn, job)
         except Exception as e:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+            if isinstance(e, DBAPIError):
+                meters.DATABASE_ERRORS.add("write")
             # Nothing of this batch is on disk: who had no error of its own fails with the commit.
             for job in batch:
                 job.error = job.error or (_translated(e) if isinstance(e, DBAPIError) else e)
