@@ -12,6 +12,7 @@ so it is known, not guessed, and nothing is done twice.
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
