@@ -297,7 +297,7 @@ class Logins:
 
 CHANGE_FIRST: Final = Refused(
     "the one-time password has to be changed first",
-    "change it with `argosy user password --change`",
+    "change it with `argosy user password`",
 )
 
 

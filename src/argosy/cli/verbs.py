@@ -93,6 +93,12 @@ _TABLE = {
         ("audit list", "audit.list", "Show what was done, and what was refused"),
         ("audit export", "audit.export", "Write the audit log as JSON lines"),
         ("audit verify", "audit.verify", "Check that nobody has changed the audit log"),
+        (
+            "admin reset-password",
+            "admin.reset_password",
+            "Get into a registry again, on its own machine",
+        ),
+        ("admin rotate-key", "admin.rotate_key", "Sign tokens with a new key, on its own machine"),
     ),
     "Help": (
         ("doctor", "doctor", "Find out why a push, pull or build fails"),

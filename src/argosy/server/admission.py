@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database
@@ -20,6 +20,8 @@ from argosy.values import frozen
 if TYPE_CHECKING:  # without access control none of it is imported
     from argosy.access.backends import Backend
     from argosy.access.identity.workload import Workloads
+    from argosy.access.keys import KeyOptions
+    from argosy.access.sealing import Sealer
     from argosy.access.service import Access, AccessOptions
     from argosy.server.login.door import Door
 
@@ -52,10 +54,10 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
 
     async with AsyncExitStack() as stack:
         await in_thread(_close_to_others, settings)
-        sealer = await in_thread(_sealer, settings)
+        sealing = await in_thread(sealer, settings)
         backends = await in_thread(backends_of, settings)
         access = await stack.enter_async_context(
-            open_access(database, sealer, _options(settings), backends)
+            open_access(database, sealing, access_options(settings), backends)
         )
         await _first_admin(access)
         options = GuardOptions(
@@ -80,24 +82,28 @@ def _close_to_others(settings: ServerSettings) -> None:
         os.chmod(path, 0o600)  # SQLite gives its other files the same mode
 
 
-def _sealer(settings: ServerSettings) -> Any:
+def sealer(settings: ServerSettings) -> "Sealer":
+    """What seals keys in the database, as the settings say; ConfigError (blocking)."""
     from argosy.access.sealing import Sealer, secret_in  # noqa: PLC0415
 
-    if settings.auth.secret:
-        return Sealer(settings.auth.secret)
-    if settings.database.url:
+    check_secret(settings)
+    return Sealer(settings.auth.secret or secret_in(settings.server.data))
+
+
+def check_secret(settings: ServerSettings) -> None:
+    """ConfigError if nodes would seal with different keys."""
+    if settings.database.url and not settings.auth.secret:
         raise ConfigError(
             "access control with PostgreSQL needs the setting auth.secret",
             why="what seals keys in the database has to be the same on every node",
             remedy="make one with `openssl rand -hex 32` and give it to every node, for example"
             " in a file named by ARGOSY_AUTH_SECRET_FILE",
         )
-    return Sealer(secret_in(settings.server.data))
 
 
-def _options(settings: ServerSettings) -> "AccessOptions":
+def access_options(settings: ServerSettings) -> "AccessOptions":
+    """How tokens are made; ConfigError for what clients could not use."""
     from argosy.access.access_tokens import TokenOptions  # noqa: PLC0415
-    from argosy.access.keys import KeyOptions  # noqa: PLC0415
     from argosy.access.service import AccessOptions  # noqa: PLC0415
 
     token = settings.token
@@ -109,10 +115,17 @@ def _options(settings: ServerSettings) -> "AccessOptions":
         )
     return AccessOptions(
         tokens=TokenOptions(issuer=token.issuer, audience=token.service, life=int(token.lifetime)),
-        keys=KeyOptions(life=token.rotate_every, after=token.lifetime + 600.0),
+        keys=key_options(settings),
         refresh_life=token.refresh_lifetime,
         anonymous=settings.auth.anonymous,
     )
+
+
+def key_options(settings: ServerSettings) -> "KeyOptions":
+    """How signing keys are changed, as the settings say."""
+    from argosy.access.keys import KeyOptions  # noqa: PLC0415
+
+    return KeyOptions(life=settings.token.rotate_every, after=settings.token.lifetime + 600.0)
 
 
 def backends_of(settings: ServerSettings) -> "Sequence[Backend]":
@@ -122,11 +135,11 @@ def backends_of(settings: ServerSettings) -> "Sequence[Backend]":
         if name == "htpasswd":
             from argosy.access.identity.htpasswd import Htpasswd, HtpasswdOptions  # noqa: PLC0415
 
-            found.append(Htpasswd(_as(HtpasswdOptions, settings.htpasswd)))
+            found.append(Htpasswd(options_as(HtpasswdOptions, settings.htpasswd)))
         elif name == "ldap":
             from argosy.access.identity.ldap.directory import Ldap, LdapOptions  # noqa: PLC0415
 
-            found.append(Ldap(_as(LdapOptions, settings.ldap)))
+            found.append(Ldap(options_as(LdapOptions, settings.ldap)))
         elif name not in ("local", "oidc"):
             raise ConfigError(
                 f"auth.backends names {name!r}",
@@ -135,7 +148,7 @@ def backends_of(settings: ServerSettings) -> "Sequence[Backend]":
     return found
 
 
-def _as(kind: type[T], section: object) -> T:
+def options_as(kind: type[T], section: object) -> T:
     """The options a section of the settings spells out field by field."""
     names = kind.__annotations__
     return kind(**{name: getattr(section, name) for name in names if hasattr(section, name)})
@@ -147,7 +160,7 @@ async def _first_admin(access: "Access") -> None:
     if once is not None:
         print(  # noqa: T201 - for who starts the server, and for no log
             f"argosy: made the user admin, with the one-time password {once}\n"
-            "argosy: change it with `argosy user password --change`, or lose it: `argosy admin"
+            "argosy: change it with `argosy user password`, or lose it: `argosy admin"
             " reset-password` makes another",
             file=sys.stderr,
             flush=True,

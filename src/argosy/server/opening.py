@@ -66,7 +66,10 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
             lock: int = await in_thread(hold, data)
             stack.callback(os.close, lock)  # the lock goes with it, also when the process is killed
         database = await stack.enter_async_context(
-            open_database(_where(settings), _database(settings.database, place))
+            open_database(
+                where_database(settings),
+                database_options(settings.database, shared=not place.is_alone),
+            )
         )
         catalog = Catalog(database)
         storing = await stack.enter_async_context(
@@ -91,17 +94,19 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         yield app
 
 
-def _where(settings: ServerSettings) -> str:
+def where_database(settings: ServerSettings) -> str:
+    """The path or address of the catalog."""
     return settings.database.url or os.path.join(settings.server.data, "argosy.db")
 
 
-def _database(section: DatabaseSection, place: Place) -> DatabaseOptions:
+def database_options(section: DatabaseSection, *, shared: bool) -> DatabaseOptions:
+    """How the catalog is opened; `shared`: other processes of this machine have the file as well."""
     return DatabaseOptions(
         pool=section.pool,
         statement_timeout=section.statement_timeout,
         patience=section.patience,
         password=section.password,
-        workers=not place.is_alone,
+        workers=shared,
     )
 
 

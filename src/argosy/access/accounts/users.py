@@ -154,6 +154,28 @@ class Users:
 
         return await self._db.write(write)
 
+    async def rescue(self, by: Actor, name: str) -> str:
+        """A system admin of that name who can get in: made, let in again, without second factor.
+
+        Returns the one-time password. For who owns the machine and has lost all others.
+        """
+        once = one_time_password()
+        stored = await self._logins.passwords.hash(once)
+
+        def write(conn: Connection) -> None:
+            user = people.user(conn, name)
+            if user is None:
+                _made(conn, by, NewUser(name=name, is_admin=True), stored, True)
+                return
+            _set_password(conn, user, stored, must_change=True)
+            values = {"is_admin": True, "disabled": False, "totp": None, "totp_confirmed": False}
+            people.change_user(conn, user.id, values)
+            throttle.forget(conn, name)
+            record(conn, by, Entry(action="user.rescue", resource=name))
+
+        await self._db.write(write)
+        return once
+
     async def first_admin(self, by: Actor) -> str | None:
         """Make the user `admin` where there is none at all; the one-time password, None if there were."""
         if await self._db.read(people.there_are_users):
