@@ -318,7 +318,9 @@ def test_the_audit_log_tells_of_a_change_and_is_intact(company: Company) -> None
     numbers = [e["id"] for e in (*first["items"], *later["items"])]
     assert numbers == sorted(numbers, reverse=True)
     assert company.admin.get("/audit/verify")["intact"]
-    for query in ("since=2026-11-21", "since=x", "since=1969-01-01T00:00:00Z", "outcome=x"):
+    assert company.admin.get("/audit?until=1969-01-01T00:00:00Z")["items"] == []
+    assert company.admin.get("/audit?since=1969-01-01T00:00:00%2B23:00&limit=1")["items"]
+    for query in ("since=2026-11-21", "since=x", "outcome=x"):
         assert company.admin("GET", f"/audit?{query}").status == 400
 
 

@@ -19,7 +19,7 @@ MOST: Final = 256 << 10
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _SWITCH: Final = {"true": True, "false": False}
 _JSON_TYPES: Final = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
 
@@ -128,12 +128,28 @@ _JSON: Final = "application/json"
 def decoded(raw: bytes, kind: type[Any]) -> Any:
     """JSON as a type; Refusal 400 names the field."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as e:
+            if "got `float`" not in str(e):
+                raise
+            return msgspec.convert(_whole_numbers(msgspec.json.decode(raw)), kind)
     except msgspec.ValidationError as e:
         field, detail = _plain(str(e))
         raise invalid(field, detail) from e
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Refusal(400, "invalid-json", "the body is not JSON", why=str(e)[:200]) from e
+
+
+def _whole_numbers(value: Any) -> Any:
+    """JSON values with 7 for 7.0: to JSON Schema, and to some writers of JSON, they are the same."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _whole_numbers(one) for name, one in value.items()}
+    return value
 
 
 def converted(found: Mapping[str, Any], kind: type[Any]) -> Any:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _TEXT = r"^[^\x00-\x1f\x7f]*\Z"
-_LONGEST: Final = (1 << 53) - 1  # what every reader of JSON can hold
+LONGEST: Final = (1 << 53) - 1  # what every reader of JSON can hold
 
 ProjectName = Annotated[
     str,
@@ -134,12 +134,12 @@ Label = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", min_length=1, max_length=100, examples=["laptop"]),
 ]
-Amount = Annotated[int, Meta(ge=0, le=_LONGEST)]
+Amount = Annotated[int, Meta(ge=0, le=LONGEST)]
 Days = Annotated[
     int,
     Meta(ge=1, le=3650, description="For how many days from now it is accepted.", examples=[90]),
 ]
-Number = Annotated[int, Meta(ge=1, le=_LONGEST, description="Its number.", examples=[7])]
+Number = Annotated[int, Meta(ge=1, le=LONGEST, description="Its number.", examples=[7])]
 
 PATH_TYPES: Final[Mapping[str, Any]] = {
     "project": ProjectName,

@@ -11,8 +11,7 @@ from argosy.catalog.auditing.searching import AuditEntry as EntryRow
 from argosy.catalog.auditing.searching import AuditQuery
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.paging import page
-from argosy.server.manage.problems import invalid
-from argosy.server.manage.values import EPOCH, EXAMPLE_DIGEST, EXAMPLE_TIME, moment
+from argosy.server.manage.values import EPOCH, EXAMPLE_DIGEST, EXAMPLE_TIME, LONGEST, moment
 
 Words = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=512)]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -42,14 +41,14 @@ class AuditPaging(AuditFilter, frozen=True, forbid_unknown_fields=True):
     """Which entries of a project, and which page of them, the latest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="Entries on a page, at most.")] = 100
-    after: Annotated[int, Meta(ge=0, le=(1 << 62), description="`next` of the page before.")] = 0
+    after: Annotated[int, Meta(ge=0, le=LONGEST, description="`next` of the page before.")] = 0
 
 
 class SystemPaging(SystemFilter, frozen=True, forbid_unknown_fields=True):
     """Which entries, and which page of them, the latest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="Entries on a page, at most.")] = 100
-    after: Annotated[int, Meta(ge=0, le=(1 << 62), description="`next` of the page before.")] = 0
+    after: Annotated[int, Meta(ge=0, le=LONGEST, description="`next` of the page before.")] = 0
 
 
 class AuditEntry(Struct, frozen=True):
@@ -123,19 +122,15 @@ def _query(call: Call[Any, Nothing], **more: int) -> AuditQuery:
         resource=asked.resource,
         digest=asked.digest,
         outcome=asked.outcome,
-        since=_microseconds("since", asked.since),
-        until=_microseconds("until", asked.until),
+        since=_microseconds(asked.since),
+        until=_microseconds(asked.until),
         **more,
     )
 
 
-def _microseconds(name: str, at: datetime | None) -> int:
-    if at is None:
-        return 0
-    found = (at - EPOCH) // timedelta(microseconds=1)
-    if found < 0:
-        raise invalid(name, "nothing was written before 1970")
-    return found
+def _microseconds(at: datetime | None) -> int:
+    """Since 1970; nothing was written before, and 0 asks for nothing."""
+    return 0 if at is None else max((at - EPOCH) // timedelta(microseconds=1), 1)
 
 
 def _entry(row: EntryRow) -> AuditEntry:

@@ -11,7 +11,6 @@ from argosy.catalog.people import Member as MemberRow
 from argosy.server.manage import validators
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Paging, Reply
 from argosy.server.manage.paging import page
-from argosy.server.manage.problems import invalid
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
 from argosy.server.manage.values import EXAMPLE_TIME, GroupName, MemberKind, RoleName, moment
@@ -44,8 +43,6 @@ class MemberChange(Struct, frozen=True, forbid_unknown_fields=True):
 async def listed(call: Call[Paging, Nothing]) -> Reply:
     """A page, groups first."""
     kind, _, name = call.query.after.partition(":")
-    if call.query.after and kind not in ("user", "group"):
-        raise invalid("after", "it is not the `next` of a page of members")
     people = call.people
     project, limit = call.names["project"], call.query.limit
     found = await people.members.page(project, (kind, name), limit + 1)

@@ -16,6 +16,7 @@ from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
 from argosy.server.manage.values import (
     EXAMPLE_TIME,
+    LONGEST,
     Days,
     GrantText,
     Label,
@@ -31,7 +32,7 @@ class TokenPaging(Struct, frozen=True, forbid_unknown_fields=True):
     """Which page of them, the oldest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="Entries on a page, at most.")] = 100
-    after: Annotated[int, Meta(ge=0, le=(1 << 62), description="`next` of the page before.")] = 0
+    after: Annotated[int, Meta(ge=0, le=LONGEST, description="`next` of the page before.")] = 0
 
 
 class Token(Struct, frozen=True):
