@@ -1,8 +1,9 @@
 """Every Store keeps every promise: the suite of argosy.content.suite, run on each of them."""
 
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from argosy.content.memory import MemoryStore
 from argosy.content.store import Source, Store
 from argosy.content.suite import CHECKS, Check, Place
 from argosy.model.reference import Reference
+from argosy.server.config.sections import ServerSection, ServerSettings
 from argosy.server.http.server import Server, ServerOptions
 from argosy.server.opening import embedded, open_app
 from argosy.settings import Settings
@@ -101,6 +103,43 @@ STORES: dict[str, Opening] = {
     "hosted": hosted,
     "served": served,
 }
+
+
+@asynccontextmanager
+async def hosted_in(settings: ServerSettings) -> AsyncIterator[Place]:
+    """As `hosted`; every reopening is another node's."""
+    async with AsyncExitStack() as stack:
+
+        async def repository() -> HostedRepository:
+            own = tempfile.mkdtemp(dir=settings.server.data)
+            elsewhere = bool(settings.database.url) and settings.storage.backend != "files"
+            data = own if elsewhere else settings.server.data
+            node = replace(settings, server=ServerSection(data=data))
+            if not elsewhere:
+                await stack.aclose()
+            app = await stack.enter_async_context(open_app(node))
+            return HostedRepository(app.catalog, app.store, "team/suite")
+
+        yield Reopened(await repository(), repository)
+
+
+@dataclass
+class Reopened:
+    """A place whose reopened source takes its time."""
+
+    store: Store
+    again: Callable[[], Awaitable[Source]]
+
+    async def reopened(self) -> Source:
+        return await self.again()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_hosted_repository_keeps_the_promise_wherever_things_are_kept(
+    kept: ServerSettings, check: Check
+) -> None:
+    async with hosted_in(kept) as place:
+        await check(place)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
