@@ -69,7 +69,11 @@ def postgres_engine(address: Address, options: DatabaseOptions) -> "AsyncEngine"
 
 
 async def connect(address: Address, options: DatabaseOptions) -> Any:
-    """A connection of asyncpg that notices when the other end is gone."""
+    """A connection of asyncpg that notices when the other end is gone.
+
+    asyncpg looks for certificates and passwords in files while the loop waits: a few
+    system calls, once per connection.
+    """
     import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - 60 ms
 
     timeout = options.statement_timeout
