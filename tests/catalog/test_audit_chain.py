@@ -207,7 +207,9 @@ def test_any_change_of_any_sealed_field_is_found(data: st.DataObject) -> None:
     assert broken.sequence == at + 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
 @given(entries=st.lists(_ENTRIES, min_size=1, max_size=4))
 async def test_whatever_an_entry_holds_is_written_and_verified(
     db: Database, entries: list[Entry]

@@ -46,9 +46,16 @@ TRANSFER_SECONDS: Final = Histogram(
     "outcome",
     bounds=_TRANSFERS,
 )
-UPLOADS: Final = Gauge("argosy_uploads", "Uploads under way")
+UPLOADS: Final = Gauge("argosy_uploads", "Uploads that this server is at")
+UPLOADS_LEFT: Final = Gauge(
+    "argosy_uploads_unfinished",
+    "Uploads that were begun and not finished, on all nodes; looked at every 15 s",
+    merge="max",
+)
 UPLOAD_OLDEST: Final = Gauge(
-    "argosy_upload_oldest_seconds", "Since when the oldest upload has been under way", merge="max"
+    "argosy_upload_oldest_seconds",
+    "For how long nobody has written to the oldest of them",
+    merge="max",
 )
 RECEIVED: Final = Counter("argosy_received_bytes_total", "Bytes of blobs received")
 

@@ -28,6 +28,7 @@ from argosy.server.config.sections import DatabaseSection, ServerSection, Server
 from argosy.server.metrics import MetricsOptions
 from argosy.server.observing.readiness import database_answers
 from argosy.server.observing.setting_up import audited
+from argosy.server.observing.uploads import watch_uploads
 from argosy.server.storing import open_storage
 from argosy.values import frozen
 
@@ -87,6 +88,8 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         running = []
         if place.number == 0:
             running.append(tasks.create_task(_sweep(store, settings.uploads.ttl)))
+            files = os.path.join(data, "uploads") if settings.storage.backend == "files" else ""
+            running.append(tasks.create_task(watch_uploads(database, files)))
         if not place.is_alone:
             running.append(tasks.create_task(app.metrics.share()))
         for task in running:

@@ -14,6 +14,7 @@ import uvloop
 
 from argosy.concurrency import in_thread
 from argosy.errors import NetworkError
+from argosy.meters import declared as meters
 from argosy.server.http import rendering
 from argosy.server.http.messages import PIECE, Handler, Request
 from argosy.server.http.rendering import Clock
@@ -178,9 +179,12 @@ class Server:
         )
         pause = min(1.0, shortest / 4)
         while True:
+            expected = self.loop.time() + pause
             await asyncio.sleep(pause)
             self.clock.tick()
             now = self.loop.time()
+            meters.LOOP_LAG.set(max(0.0, now - expected))
+            meters.CONNECTIONS.set(len(self._sessions))
             for wire in [w for w in self._sessions if w.deadline < now]:
                 wire.expire()
 

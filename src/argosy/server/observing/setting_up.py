@@ -24,14 +24,15 @@ async def audited(
     options = AuditOptions(
         pulls=section.pulls,
         retention=Retention(days=section.keep / _DAY, entries=section.keep_rows),
-        destinations=await in_thread(_destinations, section),
+        destinations=await in_thread(destinations, section),
     )
     auditing = Auditing(catalog.database, options, _digest_in(catalog))
     async with auditing.running(keeps_house=keeps_house):
         yield auditing
 
 
-def _destinations(section: AuditSection) -> list[tuple[str, Destination]]:
+def destinations(section: AuditSection) -> list[tuple[str, Destination]]:
+    """Where entries of the audit log are forwarded to; ConfigError."""
     found: list[tuple[str, Destination]] = []
     if section.syslog:
         _read("audit.syslog_ca", section.syslog_ca)
