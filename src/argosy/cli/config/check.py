@@ -1,24 +1,70 @@
 """`argosy config check`."""
 
 import argparse
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
-from argosy.cli.options import Parser
+from argosy.cli.options import Parser, add_json
+
+if TYPE_CHECKING:
+    from argosy.server.config.probing import Finding
+    from argosy.server.config.sections import ServerSettings
 
 HELP = (
     "Check the settings of `argosy serve`: the file, and what the environment says. Every problem"
-    " is told at once."
+    " is told at once; exits with 2 if there is one. Nothing is changed."
 )
 
 
 def arguments(parser: Parser) -> None:
     """The words of `config check`."""
     parser.add_argument("file", metavar="FILE", nargs="?", default="", help="argosy.toml")
+    parser.add_switch(
+        "--connect",
+        help="also ask what is named there: database, bucket, Redis, LDAP, OIDC provider",
+    )
+    add_json(parser, "print a list of {name, state, summary, next}")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Check them; the exit code is 2 when something is wrong."""
-    from argosy.server.config.loading import load
+def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    """Check them; 2 when something is wrong."""
+    return _check(args)
 
-    load(args.file)
-    print(f"{args.file or 'the environment'}: every setting can be used")
-    return 0
+
+async def _check(args: argparse.Namespace) -> int:
+    found = await _findings(args)
+    failed = [finding for finding in found if finding.state == "fail"]
+    if args.json:
+        from argosy.cli.terminal.table import print_json
+
+        print_json([finding.to_json() for finding in found])
+    else:
+        for finding in found:
+            print(_words(finding))
+        if not failed:
+            print(f"{args.file or 'the environment'}: every setting can be used")
+    return 2 if failed else 0
+
+
+async def _findings(args: argparse.Namespace) -> "list[Finding]":
+    from argosy.server.config.loading import read
+    from argosy.server.config.probing import Finding, contradictions, reached
+    from argosy.server.running import with_data
+    from argosy.settings import Settings
+
+    loaded = read(args.file)
+    found = [
+        Finding(name=problem.place, state="fail", summary=problem.why, next=problem.remedy)
+        for problem in loaded.problems
+    ]
+    settings: ServerSettings = with_data(loaded.settings, Settings.load().home)
+    found += await contradictions(settings)
+    if args.connect and not found:  # with settings that are off, answers would mislead
+        found += await reached(settings)
+    return found
+
+
+def _words(finding: "Finding") -> str:
+    mark = "ok  " if finding.state == "ok" else "FAIL"
+    text = f"{mark}  {finding.name}: {finding.summary}"
+    return f"{text}\n      -> {finding.next}" if finding.next else text
