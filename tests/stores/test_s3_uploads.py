@@ -1,6 +1,5 @@
 """Blobs in a real object store: uploads that go on anywhere, and leave nothing behind."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,13 +12,9 @@ from hypothesis import strategies as st
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.catalog.uploads import UploadRows
 from argosy.concurrency import in_thread
-from argosy.content.blob_storage import Stored, Turn, UploadBusy
-from argosy.content.blob_storage import store as keep
-from argosy.errors import DigestMismatch, InvalidDigest, NotFound, SizeMismatch
+from argosy.content.blob_storage import Stored, Turn
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
-from argosy.stores import hashing
-from argosy.stores.s3 import upload as module
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.storage import S3Storage, open_s3
 
@@ -84,7 +79,7 @@ async def content(storage: S3Storage, stored: Stored, digest: Digest, start: int
 async def objects(storage: S3Storage) -> list[str]:
     """Everything that is in the bucket: objects, and multipart uploads under way."""
     parts = [f"parts of {begun.key}" async for begun in storage.bucket.begun()]
-    return [key async for key in storage.bucket.keys()] + parts
+    return [key async for key in storage.bucket.objects()] + parts
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, len(BODY)])
@@ -116,7 +111,7 @@ async def test_each_request_may_go_to_another_node(
     edges = [0, *sorted(cuts), len(BODY)]
     async with node(catalog, s3_options) as one, node(catalog, s3_options) as two:
         name = (await one.begin(OWNER)).id
-        for count, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        for count, (start, end) in enumerate(itertools.pairwise(edges)):
             upload = await (one, two)[count % 2].resume(OWNER, name)
             assert upload.offset == start
             async with upload.turn() as turn:

@@ -6,8 +6,9 @@
 Bytes are hashed while they are written, so that a commit is O(1): compare, fsync,
 rename, fsync of the directory. A blob that has its name is whole and survives a
 power cut. An upload's state is its file; the running hash is only a cache of it,
-so a restarted server continues an upload by reading what is there once.
-Traps: saving a hash's state across restarts instead would vouch for bytes that a
+so a restarted server continues an upload by reading what is there once. Processes that
+share a directory take turns at an upload's file and hand the hash on (`file_turns.py`).
+Traps: saving a hash's state across restarts of the machine would vouch for bytes that a
 power cut took; and a client gives up 30 s after its PUT (moby #53700), so nothing
 may be read a second time there.
 """
@@ -19,13 +20,14 @@ import errno
 import fcntl
 import hashlib
 import os
+import random
 import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from argosy.concurrency import in_thread
 from argosy.content.blob_storage import Stored, UploadBusy
@@ -38,9 +40,8 @@ from argosy.errors import (
 )
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from argosy.stores import file_turns, hashing
+from argosy.stores.hashing import RunningHash
 
 PIECE: Final = 1 << 20
 PATIENCE = 10.0  # seconds to wait for another request on the same upload
@@ -65,7 +66,9 @@ class Upload:
         self.touched = time.monotonic()
         self._store = store
         self._path = path
-        self._hash: _Hash | None = hashlib.new(algorithm)
+        self._algorithm = algorithm
+        self._hash: RunningHash | None = hashing.begin(algorithm)
+        self._held = -1  # the file, locked against other processes
         self._fd = -1
         self._direct = False
         self._started = 0  # bytes whose write-out has been started
@@ -90,26 +93,49 @@ class Upload:
         try:
             await asyncio.wait_for(self._lock.acquire(), PATIENCE)
         except TimeoutError as e:
-            raise UploadBusy(
-                f"upload {self.id} is being written by another request",
-                remedy="send the parts of a blob one after the other",
-            ) from e
+            raise _busy(self.id) from e
         try:
-            if self._store._open.get(self.id) is not self:  # noqa: SLF001 - its other half
+            if self._store.shared:
+                await self._take_turn()
+            elif self._store._open.get(self.id) is not self:  # noqa: SLF001 - its other half
                 raise _unknown_upload(self.id)
             yield self
         finally:
             self.touched = time.monotonic()
             try:
                 # A cancelled request may leave its thread writing: never close under it.
-                await in_thread(self._close) if self._io.locked() else self._close()
+                busy = self._io.locked() or self._held >= 0
+                await in_thread(self._close) if busy else self._close()
             finally:
                 self._lock.release()
+
+    async def _take_turn(self) -> None:
+        """Hold the file against other processes, and see what they have made of it."""
+        until = time.monotonic() + PATIENCE
+        while not await in_thread(self._hold):
+            if time.monotonic() > until:
+                raise _busy(self.id)
+            await asyncio.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - to come apart
+        self._store._open[self.id] = self  # noqa: SLF001 - its other half
+
+    def _hold(self) -> bool:
+        try:
+            fd = file_turns.hold(self._path)
+        except FileNotFoundError as e:
+            raise _unknown_upload(self.id) from e
+        if fd is None:
+            return False
+        self._held = fd
+        self.offset = self._started = os.fstat(fd).st_size
+        self._hash = file_turns.recall(self._path, fd, self._algorithm)
+        return True
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append (in a worker thread). NoSpace or StorageError: the upload is then gone."""
         with self._io, _translated(f"cannot write upload {self.id}", self._discard):
             if self._fd < 0:
+                if self._store.shared and self._held < 0:  # its request was cancelled
+                    raise StorageError("the upload was broken off", remedy="send it again")
                 self._open(direct=len(piece) >= PIECE)
             if self._direct:
                 # The disk takes its time, and reads the piece itself: hash it meanwhile.
@@ -174,24 +200,26 @@ class Upload:
         """Forget the upload and its bytes."""
         await in_thread(self._discard)
 
-    def _running(self) -> "_Hash":
+    def _running(self) -> RunningHash:
         if self._hash is None:  # begun by an earlier process: read once what it left
-            self._hash = _hash_file(self._path, self._path.split(".")[-2], self.offset)
+            self._hash = _hash_file(self._path, self._algorithm, self.offset)
         return self._hash
 
     def _commit(self, digest: Digest) -> int:
         with self._io, _translated(f"cannot commit upload {self.id}", self._discard):
             state = self._running()
-            if state.name != digest.algorithm:
+            if state.algorithm != digest.algorithm:
                 # The client did not announce its algorithm (OCI digest-algorithm): read again.
                 state = _hash_file(self._path, digest.algorithm, self.offset)
-            if (actual := Digest.from_hash(state)) != digest:
+            if (actual := state.digest()) != digest:
                 self._discard()
                 raise DigestMismatch("the uploaded blob", expected=digest, actual=actual)
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             os.fdatasync(self._fd)
             _move_durably(self._path, self._store.path(digest))
+            if self._held >= 0:
+                file_turns.forget(self._path)
         return self.offset
 
     def _close(self) -> None:
@@ -199,11 +227,19 @@ class Upload:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+            if self._held >= 0:
+                if self.id in self._store._open:  # noqa: SLF001 - neither a blob now nor gone
+                    file_turns.remember(self._path, self._held, self._hash)
+                self._store.forget(self.id)
+                os.close(self._held)  # and with it, the lock
+                self._held = -1
 
     def _discard(self) -> None:
         self._store.forget(self.id)
         with contextlib.suppress(OSError):
             os.unlink(self._path)
+        if self._store.shared:
+            file_turns.forget(self._path)
 
 
 class BlobStore:
@@ -271,16 +307,19 @@ class BlobStore:
         path = self._upload_path(name, algorithm, owner)
         with _translated("cannot begin an upload"):
             await in_thread(_create, path)
-        self._open[name] = upload = Upload(self, name, path, algorithm)
+        upload = Upload(self, name, path, algorithm)
+        if not self.shared:
+            self._open[name] = upload
         return upload
 
     async def resume(self, owner: str, id: str) -> Upload:  # noqa: A002
         """The upload of that name and owner, even of an earlier process; NotFound if there is none."""
-        found = self._open.get(id)
+        found = None if self.shared else self._open.get(id)
         if found is None and _is_id(id):
             found = await in_thread(self._find, owner, id)
             # While the thread looked, another request may have found it too: there is one of it.
-            found = found and self._open.setdefault(id, found)
+            if found is not None and not self.shared:
+                found = self._open.setdefault(id, found)
         if found is None or not found._path.endswith(_owner_suffix(owner)):  # noqa: SLF001
             raise _unknown_upload(id)
         return found
@@ -310,14 +349,22 @@ class BlobStore:
         with os.scandir(self._uploads) as entries:
             for entry in entries:
                 name = entry.name.partition(".")[0]
-                with contextlib.suppress(FileNotFoundError):
-                    if name not in busy and entry.stat().st_mtime <= before:
-                        os.unlink(entry.path)
-                        gone.append(name)
+                if entry.name.endswith(file_turns.STATE):
+                    continue  # it goes with its upload
+                if name not in busy and file_turns.is_left(entry.path, before):
+                    gone.append(name)
         return gone
 
     def _upload_path(self, name: str, algorithm: str, owner: str) -> str:
         return f"{self._uploads}/{name}.{algorithm}{_owner_suffix(owner)}"
+
+
+def _busy(id: str) -> UploadBusy:  # noqa: A002
+    """The error of not getting one's turn at an upload."""
+    return UploadBusy(
+        f"upload {id} is being written by another request",
+        remedy="send the parts of a blob one after the other",
+    )
 
 
 def _unknown_upload(id: str) -> NotFound:  # noqa: A002
@@ -375,8 +422,8 @@ def _sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def _hash_file(path: str, algorithm: str, size: int) -> "_Hash":
-    state = hashlib.new(algorithm)
+def _hash_file(path: str, algorithm: str, size: int) -> RunningHash:
+    state = hashing.begin(algorithm)
     with open(path, "rb", buffering=0) as file:
         while size and (piece := file.read(min(PIECE, size))):
             state.update(piece)

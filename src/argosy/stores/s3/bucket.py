@@ -224,7 +224,7 @@ class Bucket:
             }
             call = replace(call, query={**query, **after})
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+    async def objects(self, prefix: str = "") -> AsyncIterator[str]:
         """Every object whose key begins so. Slow: for tests and repairs."""
         query = {"list-type": "2", "prefix": f"{self.options.prefix}{prefix}"}
         after: dict[str, str] = {}
