@@ -67,6 +67,16 @@ class Cluster:
         """Where one node listens."""
         return self._addresses[node]
 
+    @property
+    def bucket(self) -> dict[str, str]:
+        """The way to the bucket from this machine."""
+        return {
+            "endpoint": f"http://127.0.0.1:{self.objects.port}",
+            "bucket": _BUCKET,
+            "access_key": self._key,
+            "secret_key": self._secret,
+        }
+
     def parts(self) -> list[Part]:
         """Every part, the first to start first."""
         return [self.postgres, self.objects, self.redis, *self.nodes, self.balancer]

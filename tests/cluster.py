@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from argosy.stores.s3.options import S3Options
 from bench.traffic import Plan as Load
 from bench.traffic import Traffic
 from deploy import cluster as deploy
@@ -26,6 +27,8 @@ from tests.peers import need
 from tests.postgres import postgres_program
 from tests.seaweed import FaultProxy, weed
 
+LINKS = "10.213.0.0/16"
+TTL = 20  # seconds after which an upload nobody writes to is swept
 _PASSWORD = "correct horse battery staple"
 
 
@@ -96,11 +99,15 @@ class Running:
         }
         return Traffic(Load(**{**plan, **more}))
 
-    def usage(self) -> tuple[Any, Any]:
-        """What the project is said to hold, and what a recount finds."""
-        said = self.api("GET", "/projects/load/quota")
-        found = self.api("POST", "/projects/load/quota/recount")
-        return said, found
+    def sql(self, statement: str) -> str:
+        """What the database says."""
+        found = self.cluster.postgres.sql(statement)
+        assert found is not None, statement
+        return found
+
+    def bucket_options(self) -> S3Options:
+        """The way to the bucket past the proxy."""
+        return S3Options(**self.cluster.bucket)  # type: ignore[arg-type]
 
 
 def basic(name: str, password: str) -> dict[str, str]:
@@ -125,7 +132,7 @@ def _api(url: str, method: str, path: str, body: Any, who: tuple[str, str] | Non
 
 
 @contextmanager
-def running_cluster(nodes: int = 3, settings: str = "") -> Iterator[Running]:
+def running_cluster(nodes: int = 3) -> Iterator[Running]:
     """A cluster with access control, a project `load` and a robot that may push there."""
     for name in ("haproxy", "redis-server"):
         need(name)
@@ -134,7 +141,7 @@ def running_cluster(nodes: int = 3, settings: str = "") -> Iterator[Running]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-cluster-")))
         folder.chmod(0o755)  # PostgreSQL runs as another user
-        plan = deploy.Plan(nodes=nodes, settings=settings)
+        plan = deploy.Plan(nodes=nodes, settings=f"[uploads]\nttl = {TTL}")
         host = None
         if os.geteuid() == 0 and nodes > 2:
             host = Namespace(os.getpid() % 250)
