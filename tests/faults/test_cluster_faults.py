@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import pytest
 import pytest_socket
 
-from bench.traffic import Traffic
 from argosy.stores.s3.bucket import open_bucket
+from bench.traffic import Traffic
 from tests.cluster import LINKS, TTL, Running, basic, cluster
 from tests.serving import Client
 
