@@ -25,13 +25,16 @@ class Rate:
     p99_ms: float
 
 
-def wrk(url: str, connections: int, seconds: int) -> Rate:
+def wrk(url: str, connections: int, seconds: int, authorization: str = "") -> Rate:
     """GET `url` over and over; every answer must be a success."""
     program = shutil.which("wrk")
     if program is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     accept = "Accept: application/vnd.oci.image.manifest.v1+json"
-    argv = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", accept, url]
+    argv = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", accept]
+    argv += [*(["-H", f"Authorization: {who}"] if who else []), url]
+    if authorization:
+        argv += ["-H", f"Authorization: {authorization}"]
     text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(f"{url}: {text}")
@@ -46,7 +49,8 @@ def wrk(url: str, connections: int, seconds: int) -> Rate:
 class Client:
     """One kept-alive connection, without a library in between."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, authorization: str = "") -> None:
+        self._known = {"Authorization": authorization} if authorization else {}
         self._socket = socket.create_connection(("127.0.0.1", port))
         # Not settimeout: it makes the descriptor non-blocking, and sendfile is to block.
         limit = struct.pack("ll", 120, 0)
@@ -63,14 +67,14 @@ class Client:
         self, method: str, target: str, body: bytes = b"", **fields: str
     ) -> tuple[int, dict[str, str]]:
         """Send one request with a small body; the answer's body is read and dropped."""
-        self._socket.sendall(_head(method, target, len(body), fields) + body)
+        self._socket.sendall(_head(method, target, len(body), self._known | fields) + body)
         return self._answer(method)
 
     def send_file(
         self, method: str, target: str, path: Path, start: int, length: int, **fields: str
     ) -> tuple[int, dict[str, str]]:
         """The same with a part of a file as body."""
-        self._socket.sendall(_head(method, target, length, fields))
+        self._socket.sendall(_head(method, target, length, self._known | fields))
         with path.open("rb") as file:
             end = start + length
             while start < end:
@@ -95,12 +99,12 @@ class Client:
         return status, fields
 
 
-def _head(method: str, target: str, length: int, fields: dict[str, str]) -> bytes:
+def _head(method: str, target: str, length: int, fields: dict[str, str], who: str) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: bench"]
     if method not in {"GET", "HEAD"}:
         lines.append(f"Content-Length: {length}")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return ("\r\n".join(lines) + f"\r\n{who}\r\n").encode()
 
 
 def expect(answer: tuple[int, dict[str, str]], status: int) -> dict[str, str]:
@@ -110,9 +114,12 @@ def expect(answer: tuple[int, dict[str, str]], status: int) -> dict[str, str]:
     return answer[1]
 
 
-def head_rate(port: int, target: str, connections: int, seconds: float) -> float:
+def head_rate(
+    port: int, target: str, connections: int, seconds: float, authorization: str = ""
+) -> float:
     """HEAD requests per second over that many connections, sent and read in batches."""
-    request = f"HEAD {target} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    known = f"Authorization: {authorization}\r\n" if authorization else ""
+    request = f"HEAD {target} HTTP/1.1\r\nHost: bench\r\n{known}\r\n".encode()
     sockets = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(connections)]
     count = 0
     began = time.perf_counter()
@@ -197,9 +204,9 @@ def push_chunks(client: Client, repository: str, blob: Blob, chunk: int) -> None
     expect(client.request("PUT", with_digest(target, blob.digest)), 201)
 
 
-def at_once(port: int, jobs: Sequence[Callable[[Client], None]]) -> float:
+def at_once(port: int, jobs: Sequence[Callable[[Client], None]], authorization: str = "") -> float:
     """Run the jobs side by side, each on its own connection; the seconds until the last one ends."""
-    clients = [Client(port) for _ in jobs]
+    clients = [Client(port, authorization) for _ in jobs]
     try:
         with ThreadPoolExecutor(len(jobs)) as pool:
             began = time.perf_counter()

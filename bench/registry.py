@@ -1,22 +1,28 @@
 """The registry against Debian's docker-registry, side by side, same machine, same clients.
 
-Both keep their data in the same file system, both without authentication; the
-peer with its in-memory descriptor cache. Every round starts both servers anew
-on directories of their own; what is measured is not their very first start.
+Both keep their data in the same file system; the peer without authentication and with its
+in-memory descriptor cache, ours too, or with everything on (`--auth`): access control (a robot
+with a token), the audit log, metrics, and an access log of every request as JSON. Every round
+starts both servers anew on directories of their own; what is measured is not their very first
+start.
 """
 
 import argparse
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
+import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from bench import harness, load
+from bench import enrol, harness, load
 from bench.harness import Metric, Samples, ServerProcess
 
 OURS, THEIRS = "argosy", "docker-registry"
@@ -54,6 +60,7 @@ class Plan:
     size: int
     repeats: int
     only: str
+    auth: bool = False
 
     def wants(self, part: str) -> bool:
         """Whether that part is to be measured."""
@@ -70,13 +77,17 @@ class Contender:
         self._start = start
         self._plan = plan
         self._files = files
+        self._authorization = ""
         self.samples: Samples
+        self._who = ""  # an Authorization, where one is asked for
 
     def round(self, samples: Samples) -> None:
         """Start it on an empty directory, measure everything, stop it."""
         with harness.scratch("argosy-bench") as place:
             self._start(place).stop()  # the first start makes the database; a start is any other
             with self._start(place) as server:
+                if self.name == OURS and self._plan.auth:
+                    self._authorization = robot(server.port, place / "log", "bench")
                 self._measure(server, functools.partial(samples.add, self.name))
 
     def _measure(self, server: ServerProcess, add: Callable[[str, float], None]) -> None:
@@ -91,11 +102,16 @@ class Contender:
             self._put(server, add)
         add("RSS at the end", server.resident_mb())
 
+    def _at_once(
+        self, server: ServerProcess, jobs: Sequence[Callable[[load.Client], None]]
+    ) -> float:
+        return load.at_once(server.port, jobs, self._authorization, self._who)
+
     def _blob(self, number: int) -> load.Blob:
         return load.fresh(self._files / f"blob{number}", self._plan.size)
 
     def _seed(self, server: ServerProcess) -> None:
-        client = load.Client(server.port)
+        client = load.Client(server.port, self._authorization)
         small = load.fresh(self._files / "small", 1024)
         load.push_whole(client, _REPO, small)
         self._small_digest = small.digest
@@ -111,11 +127,11 @@ class Contender:
 
     def _small(self, server: ServerProcess, add: Callable[[str, float], None]) -> None:
         root = f"http://127.0.0.1:{server.port}/v2/{_REPO}"
-        seconds = self._plan.seconds
-        load.wrk(f"{root}/manifests/latest", 4, 1)
+        seconds, known = self._plan.seconds, self._authorization
+        load.wrk(f"{root}/manifests/latest", 4, 1, known)
         for connections in (1, 16, 64):
             cpu = server.cpu_seconds()
-            rate = load.wrk(f"{root}/manifests/latest", connections, seconds)
+            rate = load.wrk(f"{root}/manifests/latest", connections, seconds, known)
             name = f"manifest GET by tag, {connections} conn"
             add(name, rate.per_second)
             add(f"{name}, p99", rate.p99_ms)
@@ -123,9 +139,9 @@ class Contender:
                 used = server.cpu_seconds() - cpu
                 add("manifest GET CPU", used / (rate.per_second * seconds) * 1e6)
         target = f"/v2/{_REPO}/blobs/{self._small_digest}"
-        add("blob HEAD, 16 conn", load.head_rate(server.port, target, 16, seconds))
+        add("blob HEAD, 16 conn", load.head_rate(server.port, target, 16, seconds, known))
         url = f"{root}/blobs/{self._small_digest}"
-        add("blob GET 1 KB, 16 conn", load.wrk(url, 16, seconds).per_second)
+        add("blob GET 1 KB, 16 conn", load.wrk(url, 16, seconds, known).per_second)
 
     def _get(self, server: ServerProcess, add: Callable[[str, float], None]) -> None:
         size, repeats = self._plan.size, self._plan.repeats
@@ -135,11 +151,11 @@ class Contender:
             for _ in range(times):
                 load.expect(client.request("GET", target), 200)
 
-        load.at_once(server.port, [functools.partial(get, times=1)])
+        self._at_once(server, [functools.partial(get, times=1)])
         cpu = server.cpu_seconds()
-        took = load.at_once(server.port, [functools.partial(get, times=repeats)])
+        took = self._at_once(server, [functools.partial(get, times=repeats)])
         add("blob GET 100 MB x1", size * repeats / took / _MB)
-        took = load.at_once(server.port, [functools.partial(get, times=repeats)] * 8)
+        took = self._at_once(server, [functools.partial(get, times=repeats)] * 8)
         add("blob GET 100 MB x8", size * repeats * 8 / took / _MB)
         used = server.cpu_seconds() - cpu
         add("blob GET CPU", used / (size * repeats * 9 / 1e9))
@@ -154,7 +170,7 @@ class Contender:
             ]
             os.sync()
             before = server.cpu_seconds()
-            took = load.at_once(server.port, jobs)
+            took = self._at_once(server, jobs)
             cpu += server.cpu_seconds() - before
             add(f"blob PUT 100 MB x{copies}", size * copies / took / _MB)
         add("blob PUT CPU", cpu / (size * 5 / 1e9))
@@ -163,7 +179,7 @@ class Contender:
         chunks = functools.partial(
             load.push_chunks, repository=_REPO, blob=blob, chunk=max(size // 10, 1)
         )
-        took = load.at_once(server.port, [chunks])
+        took = self._at_once(server, [chunks])
         add("blob PATCH 10 x 10 MB", size / took / _MB)
 
 
@@ -216,6 +232,89 @@ def start_ours(place: Path) -> ServerProcess:
     return ServerProcess(argv, port, place / "log")
 
 
+_EVERYTHING = """\
+[auth]
+enabled = true
+[token]
+lifetime = "1h"
+[log]
+level = "info"
+format = "json"
+access = "all"
+"""
+
+
+def start_guarded(place: Path) -> ServerProcess:
+    """The same with access control, audit log, metrics, and a line for every request."""
+    port = harness.free_port()
+    config = place / "argosy.toml"
+    config.write_text(_EVERYTHING)
+    argv = [str(Path(sys.executable).parent / "argosy"), "serve", "--config", str(config)]
+    argv += ["--listen", f"127.0.0.1:{port}", "--data", str(place / "data")]
+    return ServerProcess(argv, port, place / "log")
+
+
+def robot(port: int, log: Path, project: str) -> str:
+    """Make a project and a robot that may push and pull there; the header with its token."""
+    found = re.search(r"one-time password (\S+)", log.read_text())
+    assert found, log.read_text()
+    admin = _basic("admin", "a password for benchmarks")
+    body = {"name": "admin", "current": found[1], "password": "a password for benchmarks"}
+    _asked(port, "POST", "/api/v1/password", body, "")
+    _asked(port, "POST", "/api/v1/projects", {"name": project}, admin)
+    body = {"name": "bench", "grants": [f"repository:{project}/**:pull,push"]}
+    made = _asked(port, "POST", f"/api/v1/projects/{project}/robots", body, admin)
+    scope = f"/token?service=argosy&scope=repository:{_REPO}:pull,push"
+    given = _asked(port, "GET", scope, None, _basic(made["name"], made["secret"]))
+    return f"Bearer {given['token']}"
+
+
+def _basic(name: str, password: str) -> str:
+    return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+def _asked(port: int, method: str, path: str, body: Any, authorization: str) -> Any:
+    headers = {"Content-Type": "application/json"}
+    if authorization:
+        headers["Authorization"] = authorization
+    data = None if body is None else json.dumps(body).encode()
+    url = f"http://127.0.0.1:{port}{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content = answer.read()
+    return json.loads(content) if content else None
+
+
+_GUARDED = """\
+[auth]
+enabled = true
+[log]
+level = "info"
+format = "json"
+access = "all"
+[token]
+lifetime = "1h"
+"""
+
+
+def start_guarded(place: Path) -> ServerProcess:
+    """`argosy serve` with access control, audit, metrics, and a line of log for every answer."""
+    port, config = harness.free_port(), place / "argosy.toml"
+    config.write_text(_GUARDED)
+    argv = [str(Path(sys.executable).parent / "argosy"), "serve", "--config", str(config)]
+    argv += ["--listen", f"127.0.0.1:{port}", "--data", str(place / "data")]
+    return ServerProcess(argv, port, place / "log")
+
+
+def authorization(server: ServerProcess, place: Path) -> str:
+    """What a robot's requests carry to a server with access control; "" for one without."""
+    if not (place / "argosy.toml").exists():
+        return ""
+    url = f"http://127.0.0.1:{server.port}"
+    who = enrol.robot(url, enrol.one_time_password(place / "log"), _REPO.partition("/")[0])
+    return enrol.bearer(url, who, _REPO)["Authorization"]
+
+
 def _peer_version() -> str:
     done = subprocess.run(
         ["/usr/bin/docker-registry", "--version"], capture_output=True, text=True, check=True
@@ -227,8 +326,12 @@ def _plan(argv: Sequence[str]) -> tuple[Plan, str]:
     parser = argparse.ArgumentParser(prog="bench.registry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument(
+        "--auth", action="store_true", help="ours with access control, audit, metrics and logs on"
+    )
     parser.add_argument("--only", default="", help="of small,get,put; a comma between")
     parser.add_argument("--name", default="registry", help="name of the result files")
+    parser.add_argument("--auth", action="store_true", help="ours with everything on")
     options, _others = parser.parse_known_args(argv)
     plan = Plan(
         rounds=1 if options.quick else options.rounds,
@@ -236,8 +339,10 @@ def _plan(argv: Sequence[str]) -> tuple[Plan, str]:
         size=100 * _MB,
         repeats=2 if options.quick else 4,
         only=options.only,
+        auth=options.auth,
     )
-    return plan, "registry-quick" if options.quick and options.name == "registry" else options.name
+    name = options.name if options.name != "registry" or not options.auth else "registry-auth"
+    return plan, f"{name}-quick" if options.quick and name.startswith("registry") else name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,16 +354,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "peer": _peer_version(),
         "rounds": f"{plan.rounds}, interleaved; medians",
     }
-    samples = Samples()
+    samples, ours = Samples(), start_guarded if plan.auth else start_ours
     with harness.scratch("argosy-bench-files") as files:
         contenders = {
             who: functools.partial(Contender(who, start, plan, files).round, samples)
-            for who, start in ((THEIRS, start_theirs), (OURS, start_ours))
+            for who, start in ((THEIRS, start_theirs), (OURS, ours))
         }
         harness.interleaved(contenders, plan.rounds)
     facts["load at end"] = f"{os.getloadavg()[0]:.2f}"
     text = harness.table(samples, METRICS, OURS, THEIRS)
     title = "The registry, argosy serve against docker-registry"
+    title += ", ours with access control, audit, metrics and logs" if plan.auth else ""
     page = harness.write(name, title, [text], facts, samples)
     print(page.read_text())
     return 0
