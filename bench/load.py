@@ -32,9 +32,9 @@ def wrk(url: str, connections: int, seconds: int, authorization: str = "") -> Ra
         raise SystemExit("wrk is not installed: apt-get install wrk")
     accept = "Accept: application/vnd.oci.image.manifest.v1+json"
     argv = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", accept]
-    argv += [*(["-H", f"Authorization: {who}"] if who else []), url]
     if authorization:
         argv += ["-H", f"Authorization: {authorization}"]
+    argv.append(url)
     text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(f"{url}: {text}")

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import enrol, harness, load
+from bench import harness, load
 from bench.harness import Metric, Samples, ServerProcess
 
 OURS, THEIRS = "argosy", "docker-registry"
@@ -79,7 +79,6 @@ class Contender:
         self._files = files
         self._authorization = ""
         self.samples: Samples
-        self._who = ""  # an Authorization, where one is asked for
 
     def round(self, samples: Samples) -> None:
         """Start it on an empty directory, measure everything, stop it."""
@@ -105,7 +104,7 @@ class Contender:
     def _at_once(
         self, server: ServerProcess, jobs: Sequence[Callable[[load.Client], None]]
     ) -> float:
-        return load.at_once(server.port, jobs, self._authorization, self._who)
+        return load.at_once(server.port, jobs, self._authorization)
 
     def _blob(self, number: int) -> load.Blob:
         return load.fresh(self._files / f"blob{number}", self._plan.size)
@@ -285,36 +284,6 @@ def _asked(port: int, method: str, path: str, body: Any, authorization: str) -> 
     return json.loads(content) if content else None
 
 
-_GUARDED = """\
-[auth]
-enabled = true
-[log]
-level = "info"
-format = "json"
-access = "all"
-[token]
-lifetime = "1h"
-"""
-
-
-def start_guarded(place: Path) -> ServerProcess:
-    """`argosy serve` with access control, audit, metrics, and a line of log for every answer."""
-    port, config = harness.free_port(), place / "argosy.toml"
-    config.write_text(_GUARDED)
-    argv = [str(Path(sys.executable).parent / "argosy"), "serve", "--config", str(config)]
-    argv += ["--listen", f"127.0.0.1:{port}", "--data", str(place / "data")]
-    return ServerProcess(argv, port, place / "log")
-
-
-def authorization(server: ServerProcess, place: Path) -> str:
-    """What a robot's requests carry to a server with access control; "" for one without."""
-    if not (place / "argosy.toml").exists():
-        return ""
-    url = f"http://127.0.0.1:{server.port}"
-    who = enrol.robot(url, enrol.one_time_password(place / "log"), _REPO.partition("/")[0])
-    return enrol.bearer(url, who, _REPO)["Authorization"]
-
-
 def _peer_version() -> str:
     done = subprocess.run(
         ["/usr/bin/docker-registry", "--version"], capture_output=True, text=True, check=True
@@ -326,9 +295,6 @@ def _plan(argv: Sequence[str]) -> tuple[Plan, str]:
     parser = argparse.ArgumentParser(prog="bench.registry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument(
-        "--auth", action="store_true", help="ours with access control, audit, metrics and logs on"
-    )
     parser.add_argument("--only", default="", help="of small,get,put; a comma between")
     parser.add_argument("--name", default="registry", help="name of the result files")
     parser.add_argument("--auth", action="store_true", help="ours with everything on")
@@ -339,7 +305,6 @@ def _plan(argv: Sequence[str]) -> tuple[Plan, str]:
         size=100 * _MB,
         repeats=2 if options.quick else 4,
         only=options.only,
-        auth=options.auth,
     )
     name = options.name if options.name != "registry" or not options.auth else "registry-auth"
     return plan, f"{name}-quick" if options.quick and name.startswith("registry") else name
