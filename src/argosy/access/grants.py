@@ -19,6 +19,7 @@ _OF_REPOSITORIES: Final = frozenset(
     {Action.PULL, Action.PUSH, Action.DELETE, Action.LIST, Action.READ}
 )
 _OF_OTHERS: Final = frozenset({Action.READ, Action.WRITE})
+_NOT_GRANTED: Final = frozenset({Resource.SYSTEM, Resource.REGISTRY})
 
 
 @frozen
@@ -40,7 +41,7 @@ class Grant:
         except ValueError as e:
             raise _bad(text, str(e)) from e
         possible = _OF_REPOSITORIES if resource is Resource.REPOSITORY else _OF_OTHERS
-        if resource is Resource.SYSTEM or not actions <= possible:
+        if resource in _NOT_GRANTED or not actions <= possible:
             words = ", ".join(sorted(possible))
             raise _bad(text, f"on a {kind} it can grant {words}; on the system nothing")
         return cls(resource, patterns.check(pattern), actions)

@@ -1,0 +1,126 @@
+"""Patterns of names: what they fit, and that no pattern makes matching slow."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from argosy.catalog.patterns import PatternInvalid, check, matches
+
+FITS = [
+    ("team/app", "team/app"),
+    ("team/*", "team/app"),
+    ("team/**", "team/app"),
+    ("team/**", "team/a/b/c"),
+    ("team/**", "team"),
+    ("**", "team/app"),
+    ("**", "a"),
+    ("**/app", "app"),
+    ("**/app", "a/b/app"),
+    ("team/**/app", "team/app"),
+    ("team/**/app", "team/a/b/app"),
+    ("*/app", "team/app"),
+    ("team/app-?", "team/app-1"),
+    ("team/{app,web}", "team/web"),
+    ("{team,open}/{a,b}*", "open/bc"),
+    ("team/v[0-9]", "team/v3"),
+    ("v[!0-9]*", "vx"),
+]
+MISSES = [
+    ("team/app", "team/apps"),
+    ("team/app", "teams/app"),
+    ("team/*", "team/a/b"),
+    ("team/*", "team"),
+    ("*", "team/app"),
+    ("team/?", "team/ab"),
+    ("team/**", "teams/app"),
+    ("team/{app,web}", "team/db"),
+    ("team/v[!0-9]", "team/v3"),
+    ("TEAM/app", "team/app"),
+    ("team.app", "team/app"),
+    ("team.app", "teamxapp"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "name"), FITS)
+def test_it_fits(pattern: str, name: str) -> None:
+    assert matches(pattern, name)
+
+
+@pytest.mark.parametrize(("pattern", "name"), MISSES)
+def test_it_does_not_fit(pattern: str, name: str) -> None:
+    assert not matches(pattern, name)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "/",
+        "a//b",
+        "/a",
+        "a/",
+        "a**",
+        "**a/b",
+        "a/***",
+        "{a",
+        "a}",
+        "{a,{b,c}}",
+        "a" * 256,
+        "a\nb",
+        "{a,b}" * 7,
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(pattern: str) -> None:
+    with pytest.raises(PatternInvalid) as caught:
+        check(pattern)
+    assert caught.value.why
+    assert caught.value.remedy
+
+
+WORDS = some.text(some.sampled_from("abc/*?{},[]!-."), min_size=1, max_size=30)
+NAMES = some.lists(
+    some.text(some.sampled_from("abc-."), min_size=1, max_size=5), min_size=1, max_size=5
+).map("/".join)
+
+
+@given(WORDS, NAMES)
+def test_every_pattern_is_read_or_refused(pattern: str, name: str) -> None:
+    try:
+        check(pattern)
+    except PatternInvalid:
+        return
+    assert matches(pattern, name) in (True, False)
+
+
+@given(NAMES)
+def test_a_name_is_a_pattern_for_itself_and_everything_fits_two_stars(name: str) -> None:
+    assert matches(name, name)
+    assert matches("**", name)
+    assert matches(f"{name}/**", name)
+    assert matches(f"**/{name}", name)
+    assert matches("*", name) == ("/" not in name)
+
+
+@given(some.lists(some.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=6), NAMES)
+def test_stars_mean_what_a_regular_expression_says(parts: list[str], name: str) -> None:
+    text = "/".join(parts)
+    regex = "".join({"*": "/[^/]+", "**": "(?:/[^/]+)*"}.get(part, f"/{part}") for part in parts)
+    assert matches(text, name) == bool(re.fullmatch(regex, f"/{name}"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*a" * 100 + "b", "a" * 255),
+        ("**/*a*a*a*a*a*a*a*a*a*a*a*b/**", "/".join(["a" * 100, "a" * 100])),
+        ("**/" * 80 + "b", "/".join("a" * 127)),
+        ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}" + "*a" * 50 + "b", "a" * 255),
+    ],
+)
+def test_no_pattern_makes_matching_slow(pattern: str, name: str) -> None:
+    began = time.process_time()
+    assert not matches(pattern, name)
+    assert time.process_time() - began < 0.5
