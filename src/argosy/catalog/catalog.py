@@ -180,11 +180,19 @@ class Catalog:
 
         await self._db.write(point)
 
-    async def delete_tag(self, name: str, tag: str, *, by: Actor = SYSTEM) -> None:
-        """Forget a tag, only the tag; NotFound if there is none."""
+    async def delete_tag(
+        self,
+        name: str,
+        tag: str,
+        *,
+        allow: Callable[[str | None], object] = lambda _: None,
+        by: Actor = SYSTEM,
+    ) -> None:
+        """Forget a tag, only the tag; NotFound if there is none. `allow` as in `put_manifest`."""
 
         def remove(conn: Connection) -> None:
             hold_tags(conn, name, [tag])
+            allow(rows.tagged(conn, _known(conn, name), tag))
             if not rows.delete_tag(conn, _known(conn, name), tag, by):
                 raise NotFound(f"no tag {tag!r} in {name}")
             record(conn, by, _entry("tag.delete", name, tags=[tag]))

@@ -39,6 +39,7 @@ class Admission:
     tokens: Handler | None = None
     door: "Door | None" = None
     workloads: "Workloads | None" = None
+    everybody_makes_projects: bool = False
 
 
 @asynccontextmanager
@@ -72,6 +73,7 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
             tokens=TokenService(access, guard),
             door=entrance.door,
             workloads=entrance.workloads,
+            everybody_makes_projects=settings.auth.project_creation == "everybody",
         )
 
 

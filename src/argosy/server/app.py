@@ -40,6 +40,7 @@ class App:
             database=catalog.database,
             access=admission.access,
             workloads=admission.workloads,
+            everybody_makes_projects=admission.everybody_makes_projects,
         )
         self._manage = Mount(admission.guard, services)
         self.metrics: Final = Metrics(
@@ -53,9 +54,13 @@ class App:
         self._own: dict[str, Handler] = {
             "/healthz": alive,
             "/readyz": self.readiness.page,
-            "/metrics": self.metrics.page,
+            "/metrics": self._metrics,
         }
         self.listeners: Final[list[AccessLog]] = [self.metrics.tell]  # are told of each answer
+
+    async def _metrics(self, request: Request) -> Response:
+        await self.readiness.findings()  # argosy_ready is as fresh as the page
+        return await self.metrics.page(request)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""

@@ -4,12 +4,14 @@ import base64
 import json
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from argosy.access.identity import totp
 from tests.company import PASSWORD, Company, Person
+from tests.company import company as running
 from tests.serving import escaped, index
 
 
@@ -38,9 +40,26 @@ def test_a_project_that_holds_something_is_deleted_only_by_force(company: Compan
     name = company.project()
     company.admin.push(f"{name}/app")
     refused = company.admin("DELETE", f"/projects/{name}")
-    assert (refused.status, refused.json["code"]) == (409, "conflict")
+    assert (refused.status, refused.json["code"]) == (409, "project-not-empty")
     company.admin.delete(f"/projects/{name}?force=true")
     assert company.admin("GET", f"/repositories/{name}%2Fapp").status == 404
+
+
+def test_projects_are_made_by_admins_or_by_everybody_as_the_settings_say(
+    company: Company, tmp_path: Path
+) -> None:
+    refused = company.user()("POST", "/projects", {"name": f"p{uuid.uuid4().hex[:12]}"})
+    assert refused.status == 403
+    with running(tmp_path, project_creation="everybody") as open_company:
+        ada = open_company.user("ada")
+        ada.post("/projects", {"name": "mine"})
+        members = ada.get("/projects/mine/members")["items"]
+        assert [(m["name"], m["role"]) for m in members] == [(ada.name, "project-admin")]
+        robot = ada.post(
+            "/projects/mine/robots", {"name": "r", "grants": ["repository:mine/**:pull"]}
+        )
+        machine = Person(open_company.client, robot["name"], robot["secret"])
+        assert machine("POST", "/projects", {"name": "theirs"}).status == 403
 
 
 def test_everybody_lists_the_projects_and_repositories_that_they_may_see(company: Company) -> None:
@@ -298,6 +317,70 @@ def test_a_quota_is_set_and_shown(company: Company) -> None:
     )
     company.admin.patch(f"/projects/{project}/quota", {"bytes": None})
     assert [q["project"] for q in developer.get("/quotas")["items"]] == [project]
+
+
+def test_a_quota_is_recounted_and_says_what_would_free_space(company: Company) -> None:
+    project = company.project()
+    company.admin.push(f"{project}/big")
+    found = company.admin.post(f"/projects/{project}/quota/recount")
+    used = company.admin.get(f"/projects/{project}/quota")["used"]
+    assert (found["bytes"], found["artifacts"]) == (used["bytes"], used["artifacts"])
+    assert (found["bytes_off"], found["artifacts_off"]) == (0, 0)
+    shares = company.admin.get(f"/projects/{project}/quota/shares")["items"]
+    assert [share["repository"] for share in shares] == [f"{project}/big"]
+
+
+def test_a_tag_has_a_past_and_a_way_back(company: Company) -> None:
+    project = company.project()
+    ada = company.member(project, "developer")
+    first, second = ada.push(f"{project}/app"), ada.push(f"{project}/app")
+    path = f"/repositories/{project}%2Fapp/tags"
+    assert [t["digest"] for t in ada.get(path)["items"]] == [second["digest"]]
+    found = ada("GET", f"{path}/v1")
+    assert found["ETag"] == f'"{second["digest"]}"'
+    told = ada.get(f"{path}/v1/history")["items"]
+    assert [(m["digest"], m["previous"], m["actor"]) for m in told] == [
+        (second["digest"], first["digest"], ada.name), (first["digest"], None, ada.name),
+    ]  # fmt: skip
+    page = ada.get(f"{path}/v1/history?limit=1")
+    older = ada.get(f"{path}/v1/history?limit=1&after={page['next']}")
+    assert [m["digest"] for m in (*page["items"], *older["items"])] == [
+        second["digest"], first["digest"],
+    ]  # fmt: skip
+    late = ada("POST", f"{path}/v1/undo", {}, If_Match=f'"{first["digest"]}"')
+    assert late.status == 412
+    done = ada("POST", f"{path}/v1/undo", {}, If_Match=found["ETag"])
+    assert done.json["digest"] == first["digest"]
+    assert (
+        ada.client.at(f"{project}/app")("GET", "manifests/v1")["Docker-Content-Digest"]
+        == first["digest"]
+    )
+    assert ada.post(f"{path}/v1/undo", {"to": second["digest"]})["digest"] == second["digest"]
+    never = ada("POST", f"{path}/v1/undo", {"to": "sha256:" + "0" * 64})
+    assert (never.status, never.json["code"]) == (409, "nothing-to-undo")
+    assert ada("DELETE", f"{path}/v1").status == 403
+    company.admin.delete(f"{path}/v1")
+    assert ada("GET", f"{path}/v1").status == 404
+    assert ada.post(f"{path}/v1/undo", {})["digest"] == second["digest"]
+
+
+def test_a_rule_keeps_tags_until_it_is_off(company: Company) -> None:
+    project = company.project()
+    maintainer = company.member(project, "maintainer")
+    maintainer.push(f"{project}/app", "v1")
+    rules = f"/projects/{project}/tag-rules"
+    made = maintainer("POST", rules, {"tags": "v*"})
+    assert made.status == 201
+    where = made["Location"].removeprefix("/api/v1")
+    assert [r["tags"] for r in maintainer.get(rules)["items"]] == ["v*"]
+    kept = maintainer("DELETE", f"/repositories/{project}%2Fapp/tags/v1")
+    assert (kept.status, kept.json["code"]) == (409, "tag-kept")
+    found = maintainer("GET", where)
+    maintainer.patch(where, {"disabled": True}, found["ETag"])
+    assert maintainer("PATCH", where, {"disabled": False}, If_Match=found["ETag"]).status == 412
+    maintainer.delete(f"/repositories/{project}%2Fapp/tags/v1")
+    maintainer.delete(where)
+    assert maintainer("GET", where).status == 404
 
 
 def test_the_audit_log_tells_of_a_change_and_is_intact(company: Company) -> None:

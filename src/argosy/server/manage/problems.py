@@ -15,9 +15,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from argosy.access.backends import BackendUnavailable
+from argosy.catalog.tag_rules import TagKept
 from argosy.errors import (
     ArgosyError,
     ContentError,
+    Denied,
     NetworkError,
     NoSpace,
     NotFound,
@@ -122,9 +124,13 @@ def answer(error: ArgosyError, request: Request) -> Response:
 
 
 def _status_and_code(error: ArgosyError) -> tuple[int, str]:
+    if isinstance(error, TagKept):
+        return 409, error.code  # 412 is what the registry's clients show the words of
     if isinstance(error, RegistryError):
         status = error.status if 400 <= error.status < 600 else 500
-        return status, (error.registry_code or error.code).lower().replace("_", "-")
+        plain = type(error) in (RegistryError, Refusal, Denied)
+        code = (plain and error.registry_code) or error.code
+        return status, code.lower().replace("_", "-")
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return status, error.code

@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # the app makes one before anybody has asked for the API
     from argosy.access.identity.workload import Workloads
     from argosy.access.second_factor import SecondFactor
     from argosy.access.service import Access
+    from argosy.catalog.accounts import Accounts
     from argosy.catalog.catalog import Catalog
     from argosy.catalog.database import Database
     from argosy.catalog.projects import Projects
@@ -25,6 +26,7 @@ class Services:
     database: "Database"
     access: "Access | None" = None
     workloads: "Workloads | None" = None
+    everybody_makes_projects: bool = False
 
     @cached_property
     def projects(self) -> "Projects":
@@ -32,6 +34,13 @@ class Services:
         from argosy.catalog.projects import Projects  # noqa: PLC0415 - see above
 
         return Projects(self.database)
+
+    @cached_property
+    def accounts(self) -> "Accounts":
+        """What projects use."""
+        from argosy.catalog.accounts import Accounts  # noqa: PLC0415 - see above
+
+        return Accounts(self.database)
 
     @cached_property
     def second_factor(self) -> "SecondFactor":

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from argosy.access.permission import Action, Permission, Resource
+from argosy.access.permission import Action, Permission, Resource, Role
 from argosy.access.visible import Visible
 from argosy.catalog.limits import Limits as LimitsValue
 from argosy.catalog.projects import Project as ProjectRow
@@ -25,9 +25,10 @@ from argosy.server.manage.operation import (
     Reply,
 )
 from argosy.server.manage.paging import looked_through, page
+from argosy.server.manage.problems import Refusal
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
-from argosy.server.manage.values import EXAMPLE_TIME, Line, ProjectName, moment
+from argosy.server.manage.values import EXAMPLE_TIME, Line, ProjectName, RepositoryName, moment
 
 _MOST: Final = 1 << 50
 Rate = Annotated[float, Meta(ge=0, le=_MOST)]
@@ -103,6 +104,23 @@ class QuotaChange(Struct, frozen=True, forbid_unknown_fields=True):
     artifacts: Bytes | UnsetType | None = UNSET
 
 
+class Recount(Struct, frozen=True):
+    """What a project holds, counted anew, and by how much the count was off: 0 but for a fault."""
+
+    project: ProjectName
+    bytes: int
+    artifacts: int
+    bytes_off: int
+    artifacts_off: int
+
+
+class Share(Struct, frozen=True):
+    """A repository, and what deleting it would free: bytes that no other one of the project has."""
+
+    repository: RepositoryName
+    bytes: int
+
+
 class ProjectsPaging(Paging, frozen=True, forbid_unknown_fields=True):
     """Which projects."""
 
@@ -150,7 +168,15 @@ async def _seen(
 
 async def created(call: Call[Nothing, NewProject]) -> Reply:
     """A project."""
-    new = call.body
+    new, who = call.body, call.principal
+    everybody = call.services.everybody_makes_projects and who.kind != "robot"
+    if not (who.is_admin or everybody):
+        raise Refusal(
+            403,
+            "denied",
+            f"{who.name} lacks write on the system (a system admin may)",
+            remedy="ask a system admin to make the project",
+        )
     about = Change(
         public=new.public,
         description=new.description,
@@ -158,6 +184,8 @@ async def created(call: Call[Nothing, NewProject]) -> Reply:
         limits=_limits(new.limits),
     )
     row = await call.services.projects.create(new.name, about, by=call.actor)
+    if not who.is_admin and who.kind in ("user", "token"):
+        await call.people.members.put(call.actor, row.name, "user", who.name, Role.PROJECT_ADMIN)
     return _reply(row, PREFIX + url("projects", row.name))
 
 
@@ -221,6 +249,27 @@ async def quotas(call: Call[ProjectsPaging, Nothing]) -> Reply:
         lambda one: _quota(*told[one.name]),
         lambda one: one.name,
     )
+
+
+async def recounted(call: Call[Nothing, Nothing]) -> Reply:
+    """What was charged, what is there; and the count put right."""
+    found = await call.services.accounts.mend(call.names["project"], by=call.actor)
+    return Reply(
+        value=Recount(
+            project=found.project,
+            bytes=found.counted.bytes,
+            artifacts=found.counted.artifacts,
+            bytes_off=found.off.bytes,
+            artifacts_off=found.off.artifacts,
+        )
+    )
+
+
+async def shares(call: Call[Nothing, Nothing]) -> Reply:
+    """The repositories whose deletion frees the most."""
+    found = await call.services.accounts.largest(call.names["project"])
+    items = [Share(repository=one.repository, bytes=one.bytes) for one in found]
+    return Reply(value=Page(items=items))
 
 
 def _limits(body: Limits | None) -> LimitsValue | None:
@@ -291,7 +340,9 @@ OPERATIONS: Final = (
         method="POST",
         path="/projects",
         summary="Make a project",
-        need=(Resource.SYSTEM, Action.WRITE),
+        description="System admins may, and everybody where the setting auth.project_creation says"
+        " so: then who makes it is its first project admin.",
+        need=IDENTIFIED,
         handler=created,
         body=NewProject,
         answer=Project,
@@ -357,6 +408,30 @@ OPERATIONS: Final = (
         answer=Quota,
         guarded=True,
         example=QuotaChange(bytes=10_000_000_000),
+    ),
+    Operation(
+        id="recountQuota",
+        group="quotas",
+        method="POST",
+        path=f"{_ONE}/quota/recount",
+        summary="Count anew what a project holds, and put the count right",
+        need=(Resource.QUOTA, Action.WRITE),
+        handler=recounted,
+        answer=Recount,
+        example=Recount(
+            project="team", bytes=1_250_000_000, artifacts=40, bytes_off=0, artifacts_off=0
+        ),
+    ),
+    Operation(
+        id="listShares",
+        group="quotas",
+        method="GET",
+        path=f"{_ONE}/quota/shares",
+        summary="The repositories of a project whose deletion frees the most; ten of them",
+        need=(Resource.QUOTA, Action.READ),
+        handler=shares,
+        answer=Page[Share],
+        example=Page(items=[Share(repository="team/app", bytes=900_000_000)]),
     ),
     Operation(
         id="listQuotas",

@@ -222,6 +222,7 @@ OPERATIONS: Final = (
         description="At once, and for good: the history of its tags goes, too.",
         need=(_R, Action.DELETE),
         handler=deleted,
+        refusals=(409,),
     ),
     Operation(
         id="listArtifacts",
