@@ -99,12 +99,12 @@ class Client:
         return status, fields
 
 
-def _head(method: str, target: str, length: int, fields: dict[str, str], who: str) -> bytes:
+def _head(method: str, target: str, length: int, fields: dict[str, str]) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: bench"]
     if method not in {"GET", "HEAD"}:
         lines.append(f"Content-Length: {length}")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
-    return ("\r\n".join(lines) + f"\r\n{who}\r\n").encode()
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def expect(answer: tuple[int, dict[str, str]], status: int) -> dict[str, str]:
