@@ -4,13 +4,9 @@
 fail; the third node, where we are root, is a host of its own (a network namespace).
 """
 
-import base64
-import json
 import os
 import subprocess
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +16,7 @@ from typing import Any
 import pytest
 
 from argosy.stores.s3.options import S3Options
+from bench.enrol import PASSWORD, ask, basic, robot
 from bench.traffic import Plan as Load
 from bench.traffic import Traffic
 from deploy import cluster as deploy
@@ -29,7 +26,6 @@ from tests.seaweed import FaultProxy, weed
 
 LINKS = "10.213.0.0/16"
 TTL = 20  # seconds after which an upload nobody writes to is swept
-_PASSWORD = "correct horse battery staple"
 
 
 class Namespace:
@@ -86,7 +82,7 @@ class Running:
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """A request to the management API, as admin; the answer's JSON."""
-        return _api(self.cluster.url, method, path, body, ("admin", _PASSWORD))
+        return ask(f"{self.cluster.url}/api/v1{path}", method, body, basic("admin", PASSWORD))
 
     def traffic(self, **more: Any) -> Traffic:
         """A load of pushes and pulls through the balancer."""
@@ -108,27 +104,6 @@ class Running:
     def bucket_options(self) -> S3Options:
         """The way to the bucket past the proxy."""
         return S3Options(**self.cluster.bucket)  # type: ignore[arg-type]
-
-
-def basic(name: str, password: str) -> dict[str, str]:
-    """The header of who logs in."""
-    secret = base64.b64encode(f"{name}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {secret}"}
-
-
-def _api(url: str, method: str, path: str, body: Any, who: tuple[str, str] | None) -> Any:
-    headers = {"Content-Type": "application/json", "If-Match": "*"}
-    if who:
-        headers |= basic(*who)
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}/api/v1{path}", data, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-            return json.loads(content) if content else None
-    except urllib.error.HTTPError as e:
-        with e:
-            raise AssertionError(f"{method} {path}: {e.code} {e.read()[:500]!r}") from e
 
 
 @contextmanager
@@ -156,18 +131,9 @@ def running_cluster(nodes: int = 3) -> Iterator[Running]:
         stack.callback(cluster.down)
         cluster.up()
         running = Running(cluster, storage, host)
-        _settle(running)
+        once = cluster.admin_password()
+        running.robot, running.secret = robot(cluster.url, once, "load")
         yield running
-
-
-def _settle(running: Running) -> None:
-    once = running.cluster.admin_password()
-    change = {"name": "admin", "current": once, "password": _PASSWORD}
-    _api(running.cluster.url, "POST", "/password", change, None)
-    running.api("POST", "/projects", {"name": "load"})
-    grants = ["repository:load/**:pull,push"]
-    made = running.api("POST", "/projects/load/robots", {"name": "driver", "grants": grants})
-    running.robot, running.secret = made["name"], made["secret"]
 
 
 @pytest.fixture(scope="module")

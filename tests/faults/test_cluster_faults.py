@@ -16,8 +16,9 @@ import pytest
 import pytest_socket
 
 from argosy.stores.s3.bucket import open_bucket
+from bench.enrol import basic
 from bench.traffic import Traffic
-from tests.cluster import LINKS, TTL, Running, basic, cluster
+from tests.cluster import LINKS, TTL, Running, cluster
 from tests.serving import Client
 
 __all__ = ["cluster"]
