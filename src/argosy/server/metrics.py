@@ -153,7 +153,7 @@ class _Families:
         """The families, in the order of the declarations."""
         for metric in meters.ALL:
             cells = dict(self.snapshot.series.get(metric.name, ()))
-            if "project" in metric.labels:
+            if "project" in metric.labels and metric.kind != "gauge":
                 shown = self.snapshot.projects | {"other"}
                 place = metric.labels.index("project")
                 cells = {labels: cell for labels, cell in cells.items() if labels[place] in shown}
