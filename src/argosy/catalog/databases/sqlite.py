@@ -147,7 +147,12 @@ class SQLiteDatabase:
                     self._jobs.put(None)
                     break
                 batch.append(following)
-            self._commit_in_turn(batch)
+            now = time.perf_counter()
+            for waiting in batch:
+                meters.DATABASE_WAIT.observe(now - waiting.asked, "write")
+            meters.DATABASE_BATCH.observe(len(batch))
+            with meters.DATABASE_SECONDS.timed("write"):
+                self._commit_in_turn(batch)
             self._loop.call_soon_threadsafe(self._deliver, batch)
 
     def _commit_in_turn(self, batch: list[_Job]) -> None:
