@@ -17,7 +17,9 @@ def arguments(parser: Parser) -> None:
     """The words of `robot trust`."""
     parser.add_argument("robot", metavar="ROBOT", help="its whole name: robot$project+name")
     parser.add_argument("--issuer", metavar="URL", default="", help="who signs the jobs' tokens")
-    parser.add_argument("--audience", metavar="NAME", default="", help="whom the tokens are for")
+    parser.add_argument(
+        "--audience", metavar="NAME", default="", help="of the tokens; default https://REGISTRY"
+    )
     parser.add_argument(
         "--claim",
         metavar="NAME=PATTERN",
@@ -41,9 +43,8 @@ async def run(args: argparse.Namespace) -> int:
         if args.remove is not None:
             await api.delete(where + path(args.remove))
         elif args.issuer:
-            body = {"issuer": args.issuer, "claims": pairs(args.claim)}
-            await api.post(
-                where, {**body, **({"audience": args.audience} if args.audience else {})}
-            )
+            audience = args.audience or f"https://{api.host}"
+            body = {"issuer": args.issuer, "audience": audience, "claims": pairs(args.claim)}
+            await api.post(where, body)
         show_list(args, [one async for one in api.every(where)], TRUSTS, name="id")
     return 0
