@@ -5,7 +5,7 @@ something incomplete, and who holds a manifest holds all below it: what `copy`
 prunes by. A write is on disk, and seen by every later read, when it returns.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.audit import Entry, record
+from argosy.catalog.batching import Batched
 from argosy.catalog.cache import Cache
 from argosy.catalog.database import DEFAULT, Database, open_database
 from argosy.catalog.databases.announcing import changed, moved
@@ -52,6 +53,7 @@ class Catalog:
         self._manifests: Cache[Key, StoredManifest] = database.changes.cache(
             "manifest", _MANIFEST_MEMORY, lambda kept: len(kept.body) + 1024
         )
+        self._standings: Batched[Key, tuple[Digest, str]] = Batched(self._ask)
         self._blobs: Cache[Key, Stored] = database.changes.cache("blob", _BLOBS_KNOWN)
 
     @property
@@ -74,7 +76,7 @@ class Catalog:
     async def _standing(self, name: str, tag: str) -> StoredManifest | None:
         """As `manifest`, where other nodes move tags: the database is asked where it stands now."""
         for _ in range(_TRIES):
-            asked = await self._db.glance(lambda conn: rows.standing(conn, name, tag))
+            asked = await self._standings.get((name, tag))
             if asked is None:
                 return None
             digest, media_type = asked
@@ -83,6 +85,9 @@ class Catalog:
                 return found
             self._manifests.drop((name, digest))  # it was pushed anew, or the tag moved meanwhile
         return await self._db.glance(lambda conn: rows.manifest(conn, name, tag))
+
+    async def _ask(self, tags: Sequence[Key]) -> Mapping[Key, tuple[Digest, str]]:
+        return await self._db.glance(lambda conn: rows.standings(conn, tags))
 
     async def blob(self, name: str, digest: Digest) -> Stored | None:
         """A blob that may be read through the repository: its size, and where; None if it may not."""

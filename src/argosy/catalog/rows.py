@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, text
 
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
@@ -86,14 +86,25 @@ def manifest(conn: Connection, name: str, ref: str) -> StoredManifest | None:
     )
 
 
-def standing(conn: Connection, name: str, tag: str) -> tuple[Digest, str] | None:
-    """The digest and the media type of the manifest that a tag stands for."""
-    m, repos, tags = t.manifests, t.repositories, t.tags
-    same = (tags.c.repository_id == m.c.repository_id) & (tags.c.digest == m.c.digest)
-    found = select(m.c.digest, m.c.media_type).join(tags, same)
-    found = found.join(repos, repos.c.id == tags.c.repository_id)
-    row = conn.execute(found.where(repos.c.name == name, tags.c.name == tag)).one_or_none()
-    return None if row is None else (Digest(row.digest), row.media_type)
+def standings(
+    conn: Connection, tags: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], tuple[Digest, str]]:
+    """The digests and media types of the manifests that tags of repositories stand for."""
+    names = {"repositories": [tag[0] for tag in tags], "tags": [tag[1] for tag in tags]}
+    return {
+        (row.repository, row.tag): (Digest(row.digest), row.media_type)
+        for row in conn.execute(_STANDINGS, names)
+    }
+
+
+# For many nodes only, and so for PostgreSQL: one statement however many are asked for.
+_STANDINGS: Final = text("""
+SELECT asked.repository, asked.tag, m.digest, m.media_type
+FROM unnest(CAST(:repositories AS text[]), CAST(:tags AS text[])) AS asked (repository, tag)
+JOIN repositories r ON r.name = asked.repository
+JOIN tags t ON t.repository_id = r.id AND t.name = asked.tag
+JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+""")
 
 
 def has_manifest(conn: Connection, repository_id: int, digest: Digest) -> bool:
