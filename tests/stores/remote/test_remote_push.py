@@ -478,6 +478,24 @@ async def test_a_fresh_token_that_is_refused_is_denied_with_the_scope_it_was_for
     assert "the test" in e.value.why
 
 
+async def test_a_commit_that_is_refused_for_good_is_told_in_the_registrys_words():
+    """A quota is full: the registry drops the upload, and what it says after that is beside the point."""
+    tokens = Tokens()
+    gone = refusal(404, "BLOB_UPLOAD_UNKNOWN", "never begun")
+    full = iter([refusal(403, "DENIED", "the quota of the project is full")])
+    rules = [
+        Step("POST", UPLOADS, tokens.guarded(BEGUN)),
+        Step("PUT", HERE, tokens.guarded(lambda _s: next(full, gone))),
+        Step("GET", HERE, tokens.guarded(gone)),
+        Step("HEAD", f"/v2/a/b/blobs/{SMALL.digest}", tokens.guarded(Reply(404))),
+    ]
+    async with token_registry(rules, tokens) as (registry, c):
+        with pytest.raises(Denied) as e:
+            await pushed(registry, c, SMALL, BytesBody(b"small"))
+    assert "the quota of the project is full" in e.value.why
+    assert registry.requests().count(f"PUT {HERE}") == 1
+
+
 async def test_a_token_server_that_stumbles_is_asked_again():
     tokens = Tokens()
     troubles = iter([Reply(503), Reply(hang_up=True)])

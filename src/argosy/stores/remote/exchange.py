@@ -117,7 +117,10 @@ class Exchange:
         ours = self._is_ours(request.url)
         grant = await self._grants.current(scopes) if ours else None
         answer = await self._followed(request, grant.header if grant else "")
-        refused = answer.status == 401 or (answer.status == 403 and grant is not None)
+        # A 403 may stand for a token that has expired. What is sent once may be gone with it: its
+        # sender decides.
+        stale = answer.status == 403 and grant is not None and not request.once
+        refused = answer.status == 401 or stale
         if not refused or not self._is_ours(answer.url) or request.stream is not None:
             return answer
         await answer.read()

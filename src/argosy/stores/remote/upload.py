@@ -81,6 +81,7 @@ class Upload:
             except ArgosyError as e:
                 if not self._may_go_on(e, body):
                     raise
+                denied = e if isinstance(e, Denied) else None
                 after = e.evidence.get("retry-after")
                 seconds = wait(attempt, after, self._exchange.settings)
                 if seconds is None:
@@ -96,6 +97,8 @@ class Upload:
                 )  # it moves: such a connection needs patience, not an end
             if not self._location and await self._is_there():
                 return
+            if not self._location and denied is not None:
+                raise denied  # not the token's fault: the registry has dropped what it refuses
 
     def _may_go_on(self, error: ArgosyError, body: Body) -> bool:
         if not isinstance(body, Rewindable):
