@@ -1,9 +1,13 @@
 """Blobs in a real object store: uploads that go on anywhere, and leave nothing behind."""
 
+import asyncio
+import itertools
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,12 +15,26 @@ from hypothesis import strategies as st
 
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.catalog.uploads import UploadRows
-from argosy.concurrency import in_thread
-from argosy.content.blob_storage import Stored, Turn
+from argosy.concurrency import gather, in_thread
+from argosy.content.blob_storage import Stored, Turn, Upload, UploadBusy, UploadLost
+from argosy.content.blob_storage import store as keep
+from argosy.errors import (
+    DigestMismatch,
+    InvalidDigest,
+    NetworkError,
+    NotFound,
+    RegistryError,
+    SizeMismatch,
+    StorageUnavailable,
+)
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.stores import hashing
+from argosy.stores.s3 import upload as module
+from argosy.stores.s3.failures import Refused
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.storage import S3Storage, open_s3
+from tests.seaweed import FaultProxy, Seaweed
 
 MIB = 1 << 20
 BODY = os.urandom(MIB) * 18 + b"end"
@@ -136,3 +154,451 @@ async def test_many_small_chunks_come_to_one_blob(catalog: Catalog, storage: S3S
         stored = await published(catalog, turn, NAME)
     assert await content(storage, stored, NAME, start=17 * MIB) == BODY[17 * MIB :]
     assert await objects(storage) == [stored.key]
+
+
+async def test_what_is_there_already_stays_and_what_came_again_goes(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    first = await pushed(catalog, storage, BODY)
+    second = await pushed(catalog, storage, BODY, owner="other/app")
+    assert second.key == first.key
+    assert await objects(storage) == [first.key]
+    assert await storage._book.find("other/app", "") is None
+    assert await untouched(catalog) == []
+
+
+async def untouched(catalog: Catalog) -> list[str]:
+    """Every upload that is noted anywhere."""
+    return list(await UploadRows(catalog.database).untouched(-60, 100))
+
+
+async def test_many_pushing_the_same_blob_at_once_leave_one_object(
+    catalog: Catalog, s3_options: S3Options
+) -> None:
+    body = BODY[: 9 * MIB]
+    async with node(catalog, s3_options) as one, node(catalog, s3_options) as two:
+        found = await gather(
+            pushed(catalog, (one, two)[n % 2], body, owner=f"p{n}/app") for n in range(6)
+        )
+        assert len({stored.key for stored in found}) == 1
+        assert await objects(one) == [found[0].key]
+        assert await content(one, found[0], Digest.of(body)) == body
+    assert await untouched(catalog) == []
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+async def test_a_wrong_digest_keeps_nothing(
+    catalog: Catalog, storage: S3Storage, size: int
+) -> None:
+    upload = await storage.begin(OWNER)
+    with pytest.raises(DigestMismatch):
+        async with upload.turn() as turn:
+            await written(turn, BODY[:size])
+            await turn.commit(Digest.of(b"else"))
+    assert await objects(storage) == []
+    with pytest.raises(NotFound):
+        await storage.resume(OWNER, upload.id)
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+@pytest.mark.parametrize(("hashed", "asked"), [("sha256", "sha512"), ("sha512", "sha256")])
+async def test_a_digest_of_another_algorithm_is_checked_by_reading(
+    catalog: Catalog, storage: S3Storage, size: int, hashed: str, asked: str
+) -> None:
+    for good in (True, False):
+        upload = await storage.begin(OWNER, hashed)
+        digest = Digest.of(BODY[:size] if good else b"else", asked)
+        async with upload.turn() as turn:
+            await written(turn, BODY[:size])
+            if good:
+                stored = await published(catalog, turn, digest)
+            else:
+                with pytest.raises(DigestMismatch):
+                    await turn.commit(digest)
+    assert await objects(storage) == [stored.key]
+
+
+async def test_without_the_state_of_the_hash_the_blob_is_read_before_it_counts(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "resume", lambda *_: None)  # as on another architecture
+    for good in (True, False):
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY[: 10 * MIB])
+        async with upload.turn() as turn:
+            await written(turn, BODY[10 * MIB :])
+            if good:
+                stored = await published(catalog, turn, NAME)
+            else:
+                with pytest.raises(DigestMismatch):
+                    await turn.commit(Digest.of(b"else"))
+    assert await content(storage, stored, NAME) == BODY
+    assert await objects(storage) == [stored.key]
+
+
+async def test_a_commit_reads_nothing_but_a_head(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
+) -> None:
+    async with node(catalog, seaweed.options(endpoint=s3_faults.endpoint)) as storage:
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY)
+        s3_faults.seen.clear()
+        upload = await storage.resume(OWNER, upload.id)
+        async with upload.turn() as turn:
+            await published(catalog, turn, NAME)
+        methods = [method for method, _ in s3_faults.seen]
+        # Put together, looked at, and the tail that is not needed any more removed.
+        assert methods == ["POST", "HEAD", "DELETE"]
+
+
+async def test_an_upload_is_only_its_owners_and_ids_are_not_guessed(storage: S3Storage) -> None:
+    upload = await storage.begin(OWNER)
+    for owner, name in [("you", upload.id), (OWNER, "x"), (OWNER, "x" * 4000), (OWNER, "")]:
+        with pytest.raises(NotFound):
+            await storage.resume(owner, name)
+    with pytest.raises(InvalidDigest):
+        await storage.begin(OWNER, "md5")
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 18 * MIB])
+async def test_a_cancelled_upload_leaves_nothing(
+    catalog: Catalog, storage: S3Storage, size: int
+) -> None:
+    upload = await storage.begin(OWNER)
+    for _ in range(2):
+        async with upload.turn() as turn:
+            await written(turn, BODY[:size])
+    async with upload.turn() as turn:
+        await turn.cancel()
+    assert await objects(storage) == []
+    assert await untouched(catalog) == []
+    with pytest.raises(NotFound):
+        async with upload.turn():
+            pytest.fail("it is gone")
+
+
+async def test_two_nodes_at_once_take_turns_or_are_told(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    async with node(catalog, s3_options) as one, node(catalog, s3_options) as two:
+        mine = await one.begin(OWNER)
+        theirs = await two.resume(OWNER, mine.id)
+        async with mine.turn():
+            with pytest.raises(UploadBusy):
+                async with theirs.turn():
+                    pytest.fail("two at once")
+        async with theirs.turn() as turn:
+            await written(turn, b"x")
+        async with mine.turn():
+            assert mine.offset == 1
+
+
+async def test_what_came_before_the_client_left_is_there_to_go_on_from(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    upload = await storage.begin(OWNER)
+    with pytest.raises(NetworkError):
+        async with upload.turn() as turn:
+            await written(turn, BODY[: 9 * MIB])
+            raise NetworkError("the client left")
+    upload = await storage.resume(OWNER, upload.id)
+    assert upload.offset == 9 * MIB
+    async with upload.turn() as turn:
+        await written(turn, BODY[9 * MIB :])
+        stored = await published(catalog, turn, NAME)
+    assert await content(storage, stored, NAME) == BODY
+
+
+async def stalled(storage: S3Storage, upload: Upload, body: bytes, held: asyncio.Event) -> None:
+    """A node that takes the upload, writes, and then stands still."""
+    async with upload.turn() as turn:
+        await written(turn, body)
+        held.set()
+        await asyncio.sleep(3600)
+
+
+async def test_a_dead_nodes_upload_is_gone_on_with_and_its_traces_vanish(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(s3_options, lease=0.3)
+    async with node(catalog, short) as dead, node(catalog, s3_options) as alive:
+        upload = await dead.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY[: 9 * MIB])
+        monkeypatch.setattr(module.S3Turn, "abandon", nothing)  # as kill -9 would
+        with monkeypatch.context() as patched:
+            patched.setattr(module.S3Turn, "_renew", nothing)
+            held = asyncio.Event()
+            task = asyncio.create_task(stalled(dead, upload, BODY[9 * MIB : 17 * MIB], held))
+            await held.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        upload = await alive.resume(OWNER, upload.id)
+        assert upload.offset == 9 * MIB  # what was acknowledged
+        async with upload.turn() as turn:
+            await written(turn, BODY[9 * MIB :])
+            stored = await published(catalog, turn, NAME)
+        assert await content(alive, stored, NAME) == BODY
+        assert await objects(alive) == [stored.key]
+
+
+async def nothing(*_: object) -> None:
+    """In place of what a dead node does not do."""
+
+
+async def test_a_node_that_slept_publishes_nothing(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.S3Turn, "_renew", nothing)
+    body = BODY[:100_000]
+    async with node(catalog, replace(s3_options, lease=0.2)) as sleepy:
+        async with node(catalog, s3_options) as other:
+            upload = await sleepy.begin(OWNER)
+            with pytest.raises(UploadLost):
+                async with upload.turn() as turn:
+                    await written(turn, body)
+                    stored = await turn.commit(Digest.of(body))
+                    await asyncio.sleep(0.3)
+                    found = await other.resume(OWNER, upload.id)
+                    async with found.turn() as theirs:
+                        await theirs.cancel()
+                    await catalog.link_blob(OWNER, Digest.of(body), stored)
+            assert await catalog.blob(OWNER, Digest.of(body)) is None
+            assert await objects(other) == []
+
+
+async def test_a_node_whose_time_is_over_stores_no_more_parts(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.S3Turn, "_renew", nothing)
+    async with node(catalog, replace(s3_options, lease=0.0)) as sleepy:
+        upload = await sleepy.begin(OWNER)
+        with pytest.raises(StorageUnavailable):
+            async with upload.turn() as turn:
+                await written(turn, BODY)
+        assert await objects(sleepy) == []
+
+
+async def test_a_lease_is_renewed_as_long_as_a_request_lasts(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    async with node(catalog, replace(s3_options, lease=0.3)) as storage:
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await asyncio.sleep(0.8)
+            with pytest.raises(UploadBusy):
+                async with (await storage.resume(OWNER, upload.id)).turn():
+                    pytest.fail("it is ours")
+            await written(turn, BODY[:10])
+            await published(catalog, turn, Digest.of(BODY[:10]))
+
+
+async def test_a_part_that_somebody_else_overwrote_is_noticed(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    upload = await storage.begin(OWNER)
+    async with upload.turn() as turn:
+        await written(turn, BODY)
+    state = await storage._book.find(OWNER, upload.id)
+    assert state is not None
+    forged = bytes(state.parts[0].size)
+    await storage.bucket.put_part(state.key, state.multipart, state.parts[0].number, forged)
+    with suppress(DigestMismatch, Refused):
+        async with upload.turn() as turn:
+            await published(catalog, turn, NAME)
+    # SeaweedFS keeps both parts and takes the one that was asked for; others refuse, or
+    # give themselves away by the ETag of the whole.
+    kept = await catalog.blob(OWNER, NAME)
+    assert kept is None or await content(storage, kept, NAME) == BODY
+
+
+async def test_parts_that_are_not_surely_those_that_were_hashed_are_read_again(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for good in (True, False):
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY)
+        state = await storage._book.find(OWNER, upload.id)
+        assert state is not None
+        real = storage.bucket.join_parts
+
+        async def joined(*args: Any, good: bool = good, real: Any = real) -> str:
+            found = await real(*args)
+            if not good:
+                await storage.bucket.put(args[0], bytes(len(BODY)))
+            return found[:-3] + 'x"'
+
+        with monkeypatch.context() as patched:
+            patched.setattr(storage.bucket, "join_parts", joined)
+            async with upload.turn() as turn:
+                if good:
+                    stored = await published(catalog, turn, NAME)
+                else:
+                    with pytest.raises(DigestMismatch):
+                        await turn.commit(NAME)
+    assert await content(storage, stored, NAME) == BODY
+    assert await objects(storage) == [stored.key]
+
+
+@pytest.mark.parametrize("fault", ["503", "cut", "lose"])
+async def test_a_commit_whose_answer_gets_lost_is_done_again(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy, fault: str
+) -> None:
+    async with node(catalog, seaweed.options(endpoint=s3_faults.endpoint)) as storage:
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY)
+            first = len(s3_faults.seen)
+            s3_faults.fault = lambda _m, _t: fault if len(s3_faults.seen) <= first + 2 else ""
+            stored = await published(catalog, turn, NAME)
+        assert await content(storage, stored, NAME) == BODY
+
+
+async def test_a_service_that_is_away_fails_the_request_and_not_the_upload(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
+) -> None:
+    options = seaweed.options(endpoint=s3_faults.endpoint, retries=1)
+    async with node(catalog, options) as storage:
+        upload = await storage.begin(OWNER)
+        async with upload.turn() as turn:
+            await written(turn, BODY[: 9 * MIB])
+        s3_faults.fault = lambda _m, _t: "503"
+        with pytest.raises(StorageUnavailable):
+            async with (await storage.resume(OWNER, upload.id)).turn() as turn:
+                await written(turn, BODY[9 * MIB :])
+                await turn.commit(NAME)
+        s3_faults.fault = lambda _m, _t: ""
+        upload = await storage.resume(OWNER, upload.id)
+        assert upload.offset == 9 * MIB
+        async with upload.turn() as turn:
+            await written(turn, BODY[9 * MIB :])
+            stored = await published(catalog, turn, NAME)
+        assert await content(storage, stored, NAME) == BODY
+        assert await objects(storage) == [stored.key]
+
+
+async def test_a_row_that_is_refused_takes_the_object_with_it(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    async def refuse(_stored: Stored) -> Stored:
+        raise RegistryError("the quota is used up", status=403)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield BODY
+
+    desc = Descriptor.of("x/y", BODY)
+    with pytest.raises(RegistryError):
+        await keep(storage, OWNER, desc, body(), refuse)
+    assert await objects(storage) == []
+    assert await untouched(catalog) == []
+    with pytest.raises(SizeMismatch):
+        await keep(storage, OWNER, replace(desc, size=5), body(), refuse)
+    with pytest.raises(SizeMismatch):
+        await keep(storage, OWNER, replace(desc, size=desc.size + 1), body(), refuse)
+    assert await objects(storage) == []
+
+
+async def test_a_row_of_which_nobody_knows_keeps_its_object(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    """The database was lost in COMMIT: the blob may be in force, so nothing is removed."""
+    upload = await storage.begin(OWNER)
+    with pytest.raises(StorageUnavailable):
+        async with upload.turn() as turn:
+            await written(turn, BODY)
+            stored = await turn.commit(NAME)
+            await catalog.link_blob(OWNER, NAME, stored)
+            raise StorageUnavailable("nobody knows what became of it")
+    kept = await catalog.blob(OWNER, NAME)
+    assert kept is not None
+    assert await content(storage, kept, NAME) == BODY
+
+
+async def test_what_nobody_touches_is_swept_once_and_nothing_else(
+    catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(catalog, s3_options) as one, node(catalog, s3_options) as two:
+        kept = await pushed(catalog, one, BODY[: 9 * MIB])
+        for size in (0, 100_000, 9 * MIB):
+            async with (await one.begin(OWNER)).turn() as turn:
+                await written(turn, BODY[:size])
+        nameless = await one.bucket.begin_parts("blobs/no/body")
+        await one.bucket.put_part("blobs/no/body", nameless, 1, b"x")
+        assert await two.sweep(60) == 0
+        busy = await one.begin(OWNER)
+        async with busy.turn() as turn:
+            await written(turn, BODY[: 9 * MIB])
+            await asyncio.sleep(1.1)  # what the service says of its age has whole seconds
+            counts = await gather([one.sweep(0), two.sweep(0)])
+            assert 4 <= sum(counts) <= 5  # dropping what has no name twice does no harm
+            stored = await published(catalog, turn, Digest.of(BODY[: 9 * MIB]))
+        assert stored.key == kept.key
+        assert await objects(one) == [kept.key]
+        assert await untouched(catalog) == []
+
+
+async def test_what_cannot_be_removed_now_is_removed_the_next_time(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
+) -> None:
+    options = seaweed.options(endpoint=s3_faults.endpoint, retries=0)
+    async with node(catalog, options) as storage:
+        for _ in range(2):
+            async with (await storage.begin(OWNER)).turn() as turn:
+                await written(turn, BODY[: 9 * MIB])
+        s3_faults.fault = lambda method, _t: "503" if method == "DELETE" else ""
+        assert await storage.sweep(0) == 0
+        assert len(await untouched(catalog)) == 2
+        s3_faults.fault = lambda _m, _t: ""
+        assert await storage.sweep(0) == 2
+        assert await objects(storage) == []
+
+
+async def test_memory_is_bounded_however_many_upload(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
+) -> None:
+    options = seaweed.options(endpoint=s3_faults.endpoint, memory=16 * MIB)
+    async with node(catalog, options) as storage:
+        uploads = [await storage.begin(f"p{n}/app") for n in range(5)]
+        s3_faults.gate.clear()  # nothing gets through
+        taken: list[int] = []
+
+        async def push(upload: Upload) -> None:
+            async with upload.turn() as turn:
+                await written(turn, BODY * 2)
+                taken.append(upload.offset)
+                await published(catalog, turn, Digest.of(BODY * 2), f"p{upload.id}/app")
+
+        async with asyncio.TaskGroup() as group:
+            for upload in uploads:
+                group.create_task(push(upload))
+            for _ in range(30):
+                await asyncio.sleep(0.02)
+            assert not taken
+            # Two parts on their way in all; whoever else has filled one waits.
+            assert storage.room._free == 0
+            assert sum(upload.offset for upload in uploads) <= (2 + 5) * 9 * MIB
+            s3_faults.gate.set()
+        assert storage.room._free == 16 * MIB
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@given(cuts=st.lists(st.binary(max_size=300), max_size=8))
+def test_a_hash_goes_on_from_its_state_as_if_it_had_never_stopped(
+    algorithm: str, cuts: list[bytes]
+) -> None:
+    state = hashing.begin(algorithm)
+    for number, piece in enumerate(cuts):
+        as_given = (piece, memoryview(piece), memoryview(bytearray(piece)))[number % 3]
+        state.update(as_given)
+        found = hashing.resume(algorithm, state.state(), hashing.tag())
+        assert found is not None
+        state = found
+    assert state.digest() == state.digest() == Digest.of(b"".join(cuts), algorithm)
+    assert hashing.resume(algorithm, state.state(), "pdp11-middle-2-1") is None
+    assert hashing.resume(algorithm, b"", hashing.tag()) is None

@@ -52,6 +52,13 @@ class UploadRows:
 
         await self._db.write(give)
 
+    async def drop(self, claim: Claim, before: str) -> None:
+        """Let others have it as it was; they find that `before` never gave it back."""
+        values = {"holder": before, "held_until": 0}
+        await self._db.write(
+            lambda conn: conn.execute(update(t.uploads).where(_ours(claim)).values(values)) and None
+        )
+
     async def end(self, claim: Claim) -> None:
         """Forget it, if it is still ours."""
         await self._db.write(
@@ -65,10 +72,12 @@ class UploadRows:
         found = found.order_by(u.touched_at).limit(most)
         return await self._db.read(lambda conn: conn.execute(found).scalars().all())
 
-    async def known(self, multiparts: Iterable[str]) -> frozenset[str]:
-        """Which of these multipart uploads belong to an upload that is under way."""
-        found = select(t.uploads.c.multipart).where(t.uploads.c.multipart.in_(list(multiparts)))
-        return frozenset(await self._db.read(lambda conn: conn.execute(found).scalars().all()))
+    async def known(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these multipart uploads and tokens belong to an upload that is under way."""
+        u, asked = t.uploads.c, list(names)
+        found = select(u.multipart, u.holder).where(u.multipart.in_(asked) | u.holder.in_(asked))
+        rows = await self._db.read(lambda conn: conn.execute(found).all())
+        return frozenset(name for row in rows for name in row if name in asked)
 
 
 def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> Stored:
@@ -97,7 +106,9 @@ def _take(conn: Connection, claim: Claim, length: int) -> Held | None:
         raise _lost(claim)
     if row.holder not in ("", claim.holder) and row.held_until > now:
         return None
-    mine = {"holder": claim.holder, "held_until": now + length, "touched_at": now}
+    mine: dict[str, Any] = {"holder": claim.holder, "held_until": now + length}
+    if row.holder == claim.holder:  # a sign of life; who only takes it may be the sweeper
+        mine["touched_at"] = now
     conn.execute(update(t.uploads).where(u.id == claim.upload).values(mine))
     return Held(_state(row), "" if row.holder == claim.holder else row.holder)
 

@@ -51,14 +51,6 @@ class Held:
 class UploadLedger(Protocol):
     """The uploads of a registry, for who goes on with one. Every method is one transaction."""
 
-    async def begin(self, owner: str, id: str, algorithm: str) -> None:  # noqa: A002
-        """Note a new upload; nobody holds it."""
-        ...
-
-    async def find(self, owner: str, id: str) -> State | None:  # noqa: A002
-        """What it was when it was last given back; None if there is none of that name and owner."""
-        ...
-
     async def take(self, claim: Claim, seconds: float) -> Held | None:
         """Hold it, or hold it longer, for so many seconds; None while somebody else does.
 
@@ -70,18 +62,30 @@ class UploadLedger(Protocol):
         """Write down what it is now, and let others have it. UploadLost if it was taken over."""
         ...
 
+    async def drop(self, claim: Claim, before: str) -> None:
+        """Let others have it as it was, if it is still ours; they find `before` never gave it back."""
+        ...
+
     async def end(self, claim: Claim) -> None:
         """Forget it, if it is still ours."""
         ...
 
 
-class UploadAges(Protocol):
-    """The same uploads, for who removes what was left behind."""
+class UploadBook(Protocol):
+    """The same uploads, for who begins one, looks for one, or removes what was left behind."""
+
+    async def begin(self, owner: str, id: str, algorithm: str) -> None:  # noqa: A002
+        """Note a new upload; nobody holds it."""
+        ...
+
+    async def find(self, owner: str, id: str) -> State | None:  # noqa: A002
+        """What it was when it was last given back; None if there is none of that name and owner."""
+        ...
 
     async def untouched(self, seconds: float, most: int) -> Sequence[str]:
         """Uploads that nobody holds or has given back for so long, the oldest first."""
         ...
 
-    async def known(self, multiparts: Iterable[str]) -> frozenset[str]:
-        """Which of these multipart uploads belong to an upload that is under way."""
+    async def known(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these multipart uploads and tokens belong to an upload that is under way."""
         ...

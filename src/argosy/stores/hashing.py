@@ -59,13 +59,12 @@ class _Carried:
 
     def update(self, piece: bytes | memoryview) -> None:
         size = len(piece)
-        if isinstance(piece, memoryview):
-            if piece.readonly:
-                piece = bytes(piece)
-            elif size:  # the GIL is let go of meanwhile
-                self._calls.update(self._memory, (ctypes.c_char * size).from_buffer(piece), size)
-                return
-        self._calls.update(self._memory, piece, size)
+        if not isinstance(piece, memoryview):
+            self._calls.update(self._memory, piece, size)
+        elif piece.readonly:
+            self._calls.update(self._memory, bytes(piece), size)
+        elif size:  # the GIL is let go of meanwhile, as above
+            self._calls.update(self._memory, (ctypes.c_char * size).from_buffer(piece), size)
 
     def digest(self) -> Digest:
         last = ctypes.create_string_buffer(self._memory.raw, _ROOM)

@@ -2,10 +2,11 @@
 
 import logging
 import time
+from contextlib import suppress
 from typing import Final
 
 from argosy.content.blob_storage import Claim
-from argosy.content.upload_ledger import Held, State, UploadAges, UploadLedger
+from argosy.content.upload_ledger import Held, State, UploadBook, UploadLedger
 from argosy.errors import ArgosyError
 from argosy.stores.s3 import naming
 from argosy.stores.s3.bucket import Begun, Bucket
@@ -39,7 +40,7 @@ async def remove_turn(bucket: Bucket, token: str, keep: State | None = None) -> 
 
 
 async def sweep(
-    bucket: Bucket, ledger: UploadLedger, ages: UploadAges, max_age: float, token: str
+    bucket: Bucket, ledger: UploadLedger, book: UploadBook, max_age: float, token: str
 ) -> int:
     """Remove the uploads that nobody has touched for so long; how many.
 
@@ -47,17 +48,18 @@ async def sweep(
     """
     count = 0
     while True:
-        found = await ages.untouched(max_age, _PAGE)
+        found = await book.untouched(max_age, _PAGE)
         gone = [await _sweep_one(bucket, ledger, Claim(id, token)) for id in found]  # noqa: A001
         count += sum(gone)
         if not any(gone):
             break
-    return count + await _sweep_nameless(bucket, ages, max_age)
+    return count + await _sweep_nameless(bucket, book, max_age)
 
 
 async def _sweep_one(bucket: Bucket, ledger: UploadLedger, claim: Claim) -> bool:
+    held: Held | None = None
     try:
-        held: Held | None = await ledger.take(claim, _LEASE)
+        held = await ledger.take(claim, _LEASE)
         if held is None:
             return False
         await remove(bucket, held.state)
@@ -66,11 +68,14 @@ async def _sweep_one(bucket: Bucket, ledger: UploadLedger, claim: Claim) -> bool
         await ledger.end(claim)
     except ArgosyError as e:  # the next one may go; this one stays for the next time
         log.warning("upload %s cannot be removed: %s: %s", claim.upload, e.summary, e.why)
+        if held is not None:
+            with suppress(ArgosyError):
+                await ledger.drop(claim, held.before)
         return False
     return True
 
 
-async def _sweep_nameless(bucket: Bucket, ages: UploadAges, max_age: float) -> int:
+async def _sweep_nameless(bucket: Bucket, book: UploadBook, max_age: float) -> int:
     """Abort multipart uploads that no upload knows of: their node died before it wrote them down."""
     count, page = 0, list[Begun]()
     before = time.time() - max_age
@@ -78,14 +83,18 @@ async def _sweep_nameless(bucket: Bucket, ages: UploadAges, max_age: float) -> i
         if begun.at <= before:
             page.append(begun)
         if len(page) >= _PAGE:
-            count += await _drop_unknown(bucket, ages, page)
+            count += await _drop_unknown(bucket, book, page)
             page = []
-    return count + await _drop_unknown(bucket, ages, page)
+    return count + await _drop_unknown(bucket, book, page)
 
 
-async def _drop_unknown(bucket: Bucket, ages: UploadAges, page: list[Begun]) -> int:
-    known = await ages.known([begun.id for begun in page]) if page else frozenset()
-    unknown = [begun for begun in page if begun.id not in known]
+async def _drop_unknown(bucket: Bucket, book: UploadBook, page: list[Begun]) -> int:
+    if not page:
+        return 0
+    # While a turn lasts, its row knows its token only, which is in the key.
+    names = {begun: {begun.id, naming.token(begun.key)} for begun in page}
+    known = await book.known(set().union(*names.values()))
+    unknown = [begun for begun, own in names.items() if own.isdisjoint(known)]
     for begun in unknown:
         await bucket.drop_parts(begun.key, begun.id)
     return len(unknown)

@@ -123,8 +123,17 @@ class PartFlow:
             await asyncio.wait(self._tasks)
         self._check()
 
+    async def stop(self) -> None:
+        """Store nothing more, and wait until nothing is on its way.
+
+        What is broken off may still take effect there, so nobody could remove it for sure.
+        """
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def close(self) -> None:
-        """Store nothing more, and let who waits for room go."""
+        """Store nothing more, break off what is on its way, and let who waits for room go."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

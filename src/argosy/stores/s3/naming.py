@@ -15,6 +15,11 @@ def blob(token: str) -> str:
     return f"{BLOBS}{token[:2]}/{token}"
 
 
+def token(key: str) -> str:
+    """The token of the turn that named it."""
+    return key.rpartition("/")[2]
+
+
 def tail(token: str) -> str:
     """Where it leaves what is too short for a part."""
     return f"{TAILS}{token}"

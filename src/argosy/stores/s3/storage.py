@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from argosy.content.blob_storage import UploadLost
-from argosy.content.upload_ledger import State, UploadAges, UploadLedger
+from argosy.content.upload_ledger import State, UploadBook, UploadLedger
 from argosy.errors import InvalidDigest, NotFound, StorageUnavailable
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest
@@ -29,14 +29,14 @@ log = logging.getLogger("argosy.stores.s3")
 
 
 class S3Storage:
-    """Blobs and uploads in one bucket. `ledger` and `ages` are two sides of one thing."""
+    """Blobs and uploads in one bucket. `ledger` and `book` are two sides of one thing."""
 
-    def __init__(self, bucket: Bucket, ledger: UploadLedger, ages: UploadAges) -> None:
+    def __init__(self, bucket: Bucket, ledger: UploadLedger, book: UploadBook) -> None:
         self.bucket: Final = bucket
         self.ledger: Final = ledger
         self.room: Final = Room(bucket.options.memory)
         self.turns = 0  # requests of this process that are at an upload now
-        self._ages = ages
+        self._book = book
 
     @property
     def uploads(self) -> int:
@@ -51,12 +51,12 @@ class S3Storage:
                 remedy="use " + " or ".join(HEX_LENGTH),
             )
         name = str(uuid.uuid4())
-        await self.ledger.begin(owner, name, algorithm)
+        await self._book.begin(owner, name, algorithm)
         return S3Upload(self, name, State(algorithm=algorithm))
 
     async def resume(self, owner: str, id: str) -> S3Upload:  # noqa: A002
         """The upload of that name and owner, whichever node began it; NotFound if there is none."""
-        state = await self.ledger.find(owner, id) if len(id) <= _ID_LENGTH else None
+        state = await self._book.find(owner, id) if len(id) <= _ID_LENGTH else None
         if state is None:
             raise UploadLost(f"no upload {id!r}", why="it was never begun, or has ended or expired")
         return S3Upload(self, id, state)
@@ -81,7 +81,7 @@ class S3Storage:
     async def sweep(self, max_age: float) -> int:
         """Remove uploads nobody has written to for `max_age` seconds; how many. Any node may."""
         token = uuid.uuid4().hex
-        return await cleaning.sweep(self.bucket, self.ledger, self._ages, max_age, token)
+        return await cleaning.sweep(self.bucket, self.ledger, self._book, max_age, token)
 
     def link(self, digest: Digest, key: str) -> str | None:  # noqa: ARG002 - the key says it all
         """A URL that gives the bytes to whoever has it, for a short while; None: ask us."""
@@ -100,7 +100,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def open_s3(
-    options: S3Options, ledger: UploadLedger, ages: UploadAges
+    options: S3Options, ledger: UploadLedger, book: UploadBook
 ) -> AsyncIterator[S3Storage]:
     """The storage in a bucket that is there and may be used."""
     bucket = await open_bucket(options)
@@ -109,6 +109,6 @@ async def open_s3(
             await bucket.check()
         except StorageUnavailable as e:  # it may come while we run: reads and writes say so
             log.warning("%s: %s", e.summary, e.why)
-        yield S3Storage(bucket, ledger, ages)
+        yield S3Storage(bucket, ledger, book)
     finally:
         await bucket.close()

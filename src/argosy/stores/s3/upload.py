@@ -113,6 +113,7 @@ class S3Turn:
         self._fresh = bool(state.tail or state.tail_key)  # the rest of the turn before is there
         self._stored: Stored | None = None
         self._ended = False
+        self._before = ""  # who never gave it back, while that is not cleaned up
         self._renewing: asyncio.Task[None] | None = None
 
     async def enter(self, before: str) -> None:
@@ -121,11 +122,13 @@ class S3Turn:
         self._target.until = time.time() + lease
         self._renewing = self._group.create_task(self._renew(lease))
         if before:
+            self._before = before
             await cleaning.remove_turn(self._bucket, before, keep=self._state)
             if self._state.multipart:
                 with suppress(Missing):
                     found = await self._bucket.highest_part(self._state.key, self._state.multipart)
                     self._target.last = max(self._target.last, found + _SAFE_GAP)
+            self._before = ""
 
     async def _renew(self, lease: float) -> None:
         while True:
@@ -236,7 +239,7 @@ class S3Turn:
         """Forget the upload and what it has stored; nothing, if it is not ours or has become a blob."""
         if self._ended:
             return
-        self._flow.close()
+        await self._flow.stop()
         with suppress(UploadLost):
             if await self._ledger.take(self._claim, self._bucket.options.lease) is not None:
                 await self._remove()
@@ -278,7 +281,7 @@ class S3Turn:
     async def _let_go(self) -> None:
         """Let others have it now, who see that this turn did not end well."""
         with suppress(ArgosyError):
-            await self._ledger.take(self._claim, 0)
+            await self._ledger.drop(self._claim, self._before or self._claim.holder)
 
     async def _give(self) -> None:
         await self._flow.drained()
