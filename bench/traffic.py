@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -229,6 +229,12 @@ class Traffic:
         self._threads = [
             threading.Thread(target=self._client, args=(n,)) for n in range(plan.clients)
         ]
+
+    def again(self, **changed: Any) -> "Traffic":
+        """Another load over the images of this one: pulls find something from the start."""
+        other = Traffic(replace(self.plan, **changed))
+        other._images, other._tags = self._images, self._tags
+        return other
 
     @contextmanager
     def running(self) -> Iterator["Traffic"]:
