@@ -56,11 +56,20 @@ class Postgres:
 
     folder: Path
     port: int
+    settings: dict[str, str] = field(default_factory=dict)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def url(self, database: str = "postgres") -> str:
         """The address of a database, with the password in it."""
         return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def take(self, path: Path, name: str) -> str:
+        """A copy of a file that the server alone can read, as it wants a key to be; its path."""
+        mine = self.folder / name
+        shutil.copyfile(path, mine)
+        mine.chmod(0o600)
+        self._own()
+        return str(mine)
 
     def make(self) -> None:
         """Make the files of an empty cluster."""
@@ -78,7 +87,7 @@ class Postgres:
     def start(self) -> None:
         """Start the server, or start it again; returns when it answers."""
         words = [postgres_program("postgres"), "-D", str(self.folder / "data")]
-        settings = {**_SETTINGS, "port": str(self.port)}
+        settings = {**_SETTINGS, **self.settings, "port": str(self.port)}
         for name, value in settings.items():
             words += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as out:
@@ -135,7 +144,7 @@ class Postgres:
         if os.geteuid() == 0:
             found = pwd.getpwnam("postgres")
             for path in (self.folder, *self.folder.iterdir()):
-                os.chown(path, found.pw_uid, found.pw_gid)
+                os.chown(path, found.pw_uid, found.pw_gid, follow_symlinks=False)
 
 
 @contextmanager

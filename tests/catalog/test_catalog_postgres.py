@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -20,9 +23,11 @@ from argosy.catalog.places import place
 from argosy.content.blob_storage import Stored
 from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest
+from tests.authority import Authority
 from tests.catalog.cutting import cutting
 from tests.catalog.pushing import NAME, image, push, verify
-from tests.postgres import PASSWORD, Postgres
+from tests.peers import free_port
+from tests.postgres import PASSWORD, Postgres, postgres_program
 
 BRIEF = DatabaseOptions(patience=0.5, pool=3)
 LASTING = DatabaseOptions(patience=30)
@@ -326,6 +331,64 @@ async def test_an_address_that_does_not_lead_there_is_told_without_the_password(
     assert PASSWORD not in shown
     assert "wrong-one" not in shown
     assert caught.value.remedy
+
+
+@pytest.fixture(scope="module")
+def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, Path]]:
+    """A server that lets nobody in without TLS, and the authority to trust."""
+    postgres_program("initdb")
+    home = tmp_path_factory.mktemp("tls")
+    authority = Authority(home)
+    certificate, key = authority.issue("localhost")
+    with tempfile.TemporaryDirectory(prefix="argosy-postgres-") as folder:
+        server = Postgres(Path(folder), free_port())
+        server.make()
+        files = {
+            "ssl_cert_file": server.take(certificate, "server.pem"),
+            "ssl_key_file": server.take(key, "server.key"),
+        }
+        server.settings.update({"ssl": "on", **files})
+        access = server.folder / "data" / "pg_hba.conf"
+        access.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        server.start()
+        try:
+            yield server, authority.ca
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "words", "refused"),
+    [
+        ("localhost", "sslmode=verify-full&sslrootcert={its}", ""),
+        ("127.0.0.1", "sslmode=verify-ca&sslrootcert={its}", ""),
+        ("127.0.0.1", "sslmode=require", ""),
+        ("localhost", "sslmode=disable", "does not let us in"),
+        ("localhost", "sslmode=verify-full&sslrootcert={other}", "certificate"),
+        ("127.0.0.1", "sslmode=verify-full&sslrootcert={its}", "certificate"),
+    ],
+)
+async def test_the_tls_words_of_the_address_count(
+    over_tls: tuple[Postgres, Path], tmp_path: Path, host: str, words: str, refused: str
+) -> None:
+    server, its = over_tls
+    other = Authority(tmp_path, "somebody else").ca
+    url = server.url().replace("@127.0.0.1", f"@{host}") + "?"
+    url += words.format(its=its, other=other)
+
+    async def secured() -> bool:
+        async with open_database(url, BRIEF) as database:
+            asked = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            return bool(await database.read(lambda conn: conn.execute(asked).scalar_one()))
+
+    if not refused:
+        assert await secured()
+        return
+    with pytest.raises(StorageError) as caught:
+        await secured()
+    assert refused in caught.value.summary
+    assert caught.value.remedy
+    assert PASSWORD not in str(caught.value.to_json())
 
 
 async def test_the_password_may_come_from_elsewhere(postgres_url: str) -> None:

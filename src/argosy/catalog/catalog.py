@@ -231,7 +231,7 @@ class Catalog:
 
     async def repositories(self, last: str, count: int) -> list[str]:
         """At most `count` names of repositories after `last`."""
-        return await self._db.read(lambda conn: rows.repositories_page(conn, last, count))
+        return await self._db.glance(lambda conn: rows.repositories_page(conn, last, count))
 
     async def referrers(self, name: str, query: ReferrersQuery) -> list[Descriptor]:
         """The next manifests about a subject, by digest; none if there are no more."""

@@ -1,6 +1,7 @@
 """What differs between databases, all of it: connection settings and conflict clauses."""
 
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Engine, Executable, Row, Table, create_engine
 
 from argosy.catalog.databases.address import Address
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.errors import ConfigError
+from argosy.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -89,6 +90,12 @@ async def connect(address: Address, options: DatabaseOptions) -> Any:
                 "idle_in_transaction_session_timeout": str(round((timeout + _GRACE) * 1000)),
             },
         )
+    except ssl.SSLCertVerificationError as e:
+        raise StorageError(
+            "the catalog's database shows a certificate that is not trusted",
+            why=e.verify_message,
+            remedy="name its authority with sslrootcert=FILE in the database's URL",
+        ) from e
     except (asyncpg.ClientConfigurationError, ValueError) as e:
         raise ConfigError(
             "the address of the database cannot be used",

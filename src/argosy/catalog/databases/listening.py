@@ -34,6 +34,7 @@ class Listener:
         self._connect = connect
         self._changes = changes
         self._stamp = stamp
+        self._told = False  # that we are deaf: once is enough, however often we try
 
     async def run(self) -> None:
         """Listen, and again when the connection was lost."""
@@ -41,7 +42,10 @@ class Listener:
             try:
                 await self._listen()
             except Exception as e:  # noqa: BLE001 - whatever it was, we are deaf and try again
-                log.warning("changes by other nodes are not heard: %s", str(e) or type(e).__name__)
+                if not self._told:
+                    why = str(e) or type(e).__name__
+                    log.warning("changes by other nodes are not heard, nothing is cached: %s", why)
+                self._told = True
             finally:
                 self._lost()
             await asyncio.sleep(_PAUSE)
@@ -52,6 +56,9 @@ class Listener:
             connection.add_termination_listener(self._lost)
             await connection.add_listener(CHANNEL, self._heard)
             self._stamp.trust()
+            if self._told:
+                log.info("changes by other nodes are heard again")
+            self._told = False
             while True:
                 await connection.execute("SELECT 1", timeout=_PATIENCE)
                 await asyncio.sleep(_BEAT)
