@@ -306,9 +306,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Logins",
-                "By where people are known and what came of it.",
+                "By what was shown and what came of it.",
                 "reqps",
-                ((rate("argosy_logins_total", "backend, outcome"), "{{backend}} {{outcome}}"),),
+                ((rate("argosy_logins_total", "credential, outcome"), "{{credential}} {{outcome}}"),),
             ),
             Panel(
                 "Denials",

@@ -36,6 +36,7 @@ from argosy.catalog.actor import Actor
 from argosy.catalog.cache import Cache
 from argosy.catalog.database import Database
 from argosy.catalog.people import LOCAL, User
+from argosy.meters import declared as meters
 from argosy.values import frozen
 
 log = logging.getLogger("argosy.access")
@@ -144,6 +145,7 @@ class Logins:
 
         async def look() -> Proven | None:
             found = await self._looked_at(name, password, address)
+            _count(name, password, found)
             if isinstance(found, Proven):
                 return found
             refused.append(found)
@@ -337,3 +339,17 @@ def _owner(conn: Connection, wanted: str) -> Principal | None:
     if owner is None:
         return None
     return Principal(name=owner.name, kind="token", id=owner.id, credential=found.id)
+
+
+def _count(name: str, password: str, found: Proven | Refused) -> None:
+    if is_secret(password, Secret.PERSONAL):
+        how = "token"
+    else:
+        how = "robot" if name.startswith(ROBOT) else "password"
+    if isinstance(found, Slowed):
+        meters.THROTTLED.add("login")
+        meters.LOGINS.add(how, "throttled")
+    elif isinstance(found, Refused):
+        meters.LOGINS.add(how, "wrong" if found is WRONG else "refused")
+    else:
+        meters.LOGINS.add(how, "ok")

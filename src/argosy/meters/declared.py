@@ -105,7 +105,12 @@ DATABASE_ERRORS: Final = Counter(
 
 # Access.
 LOGINS: Final = Counter(
-    "argosy_logins_total", "Logins; outcome is ok, wrong, throttled or failed", "backend", "outcome"
+    "argosy_logins_total",
+    "Credentials that were looked at (not those remembered from a moment ago);"
+    " credential is password, token (a personal one) or robot; outcome is ok, wrong, refused"
+    " (right, but more is needed) or throttled",
+    "credential",
+    "outcome",
 )
 TOKENS_ISSUED: Final = Counter(
     "argosy_tokens_issued_total", "Tokens given out; kind is access, refresh or personal", "kind"

@@ -72,6 +72,8 @@ class AccessGuard:
         """The decision."""
         found = await self._decided(request, need)
         request.principal = found.principal
+        if isinstance(found, Deny):
+            request.denial = found.reason
         return found
 
     async def may(self, request: Request, need: Permission) -> bool:
@@ -132,6 +134,7 @@ class AccessGuard:
     async def shown(self, request: Request, name: str, password: str) -> Principal | Deny:
         """Who has that name and password, wherever in the request they stood."""
         address = self._options.proxies.address(request)
+        request.tried = name
         return self._or_denied(await self.access.logins.basic(name, password, address))
 
     def _or_denied(self, found: Principal | Refused) -> Principal | Deny:

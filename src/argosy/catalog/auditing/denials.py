@@ -37,7 +37,7 @@ class _Counted:
     @property
     def key(self) -> _Key:
         by, entry = self.by, self.entry
-        reason = str(entry.details.get("reason", ""))
+        reason = f"{entry.details.get('reason', '')}\0{entry.details.get('as', '')}"
         who = (by.name, by.kind, by.address)
         return (*who, entry.action, entry.resource, entry.digest, entry.outcome, reason)
 

@@ -139,7 +139,9 @@ class Request:
     and `repository` are the handler's: a short name of what was asked for, and of whom,
     for logs and metrics; `trace` is the tracer's: the trace it is part of (32 hex digits);
     `address` is whoever's who knows the proxies: the client's, empty if nobody looked;
-    `principal` is the guard's: whose request it turned out to be.
+    `principal` is the guard's: whose request it turned out to be; `denial` why it was denied,
+    and `tried` the name somebody gave, for the audit log; `pace` is the limiter's: how
+    fast the answer may go out (http/pacing.py; None: as fast as it can).
     """
 
     __slots__ = (
@@ -148,8 +150,10 @@ class Request:
         "address",
         "body",
         "certificate",
+        "denial",
         "headers",
         "method",
+        "pace",
         "path",
         "peer",
         "principal",
@@ -159,6 +163,7 @@ class Request:
         "span",
         "target",
         "trace",
+        "tried",
     )
 
     def __init__(
@@ -189,6 +194,9 @@ class Request:
         self.trace = ""
         self.span: Any = None
         self.principal: Any = None
+        self.denial = ""
+        self.tried = ""
+        self.pace: Any = None
         self._query: dict[str, list[str]] | None = None
         self._id = ""
 

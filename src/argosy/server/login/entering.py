@@ -51,6 +51,7 @@ class Entering:
         """POST /login."""
         name, go_on = visit.form.get("name", ""), safe_place(visit.form.get("next", ""))
         given = visit.form.get("password", "")
+        visit.request.tried = name
         found = await self._access.logins.basic(name, given, visit.address)
         if isinstance(found, SecondFactorNeeded):
             return await self._ask_code(found.user, name, go_on)

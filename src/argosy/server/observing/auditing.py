@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -41,6 +41,13 @@ _ACTIONS: Final = {  # what a registry request wants, by route and method
 }
 
 
+_REASONS: Final = {
+    401: "not a valid credential for this",
+    403: "not permitted",
+    429: "too many wrong ones before",
+}
+
+
 @frozen(kw_only=True)
 class AuditOptions:
     """What is recorded beside changes and denials, how long, and where it is sent on.
@@ -72,29 +79,34 @@ class Auditing:
 
     def tell(self, request: Request, status: int, _sent: int, _seconds: float) -> None:
         """One answer: nearly all of them are nothing to write down."""
-        if status in (401, 403):
+        if status in (401, 403) or (status == 429 and request.tried):
             self._denied(request, status)
         elif self._options.pulls and status < 400 and _is_pull(request):
             self.denials.add(actor(request), self._entry(request, "manifest.pull"))
 
     def _denied(self, request: Request, status: int) -> None:
-        if status == 401 and "authorization" not in request.headers:
+        shown = request.tried or "authorization" in request.headers
+        if status == 401 and not shown:
             # The question who somebody is, as every client gets it first, is no denial.
             meters.DENIALS.add("anonymous")
             return
-        meters.DENIALS.add("invalid" if status == 401 else "forbidden")
-        action = _ACTIONS.get((request.route, request.method))
-        if action is None:
-            action = f"{request.route.strip('/') or 'request'}.{request.method.lower()}"
-        reason = "not a valid credential for this" if status == 401 else "not permitted"
-        self.denials.add(actor(request), self._entry(request, action, "denied", reason))
+        meters.DENIALS.add("forbidden" if status == 403 and not request.tried else "invalid")
+        details = {"reason": request.denial or _REASONS[status]}
+        by = actor(request)
+        if request.tried and not by.name:
+            details["as"] = request.tried[:255]
+        self.denials.add(by, self._entry(request, _action(request), "denied", details))
 
     def _entry(
-        self, request: Request, action: str, outcome: str = "done", reason: str = ""
+        self,
+        request: Request,
+        action: str,
+        outcome: str = "done",
+        details: Mapping[str, str] | None = None,
     ) -> Entry:
         name = request.repository
         ref = request.path.rpartition("/")[2] if request.route in ("manifests", "blobs") else ""
-        digest = ref if ":" in ref else self._digest(name, ref) if ref and not reason else ""
+        digest = ref if ":" in ref else self._digest(name, ref) if ref and not details else ""
         resource = f"{name}:{ref}" if ref and ":" not in ref else name
         return Entry(
             action=action,
@@ -102,7 +114,7 @@ class Auditing:
             project=name.partition("/")[0],
             digest=digest,
             outcome=outcome,
-            details={"reason": reason} if reason else {},
+            details=details or {},
         )
 
     @asynccontextmanager
@@ -138,6 +150,14 @@ class Auditing:
             except ArgosyError as e:
                 log.warning("the audit log cannot be trimmed: %s: %s", e.summary, e.why)
             await asyncio.sleep(_TRIM_EVERY)
+
+
+def _action(request: Request) -> str:
+    """What somebody wanted, in the words of the audit log."""
+    if request.tried and request.route.startswith(("token", "login")):
+        return "user.login"
+    found = _ACTIONS.get((request.route, request.method))
+    return found or f"{request.route.strip('/') or 'request'}.{request.method.lower()}"
 
 
 def _is_pull(request: Request) -> bool:
