@@ -36,7 +36,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def access(database: Database) -> AsyncIterator[Access]:
+async def access(database: Database, cheap_hashes: None) -> AsyncIterator[Access]:
     async with open_access(database, Sealer("s" * 40)) as found:
         await found.users.create(SYSTEM, NewUser(name="ada", password=GOOD, is_admin=True))
         await found.users.create(SYSTEM, NewUser(name="eve", password=GOOD))
@@ -142,7 +142,7 @@ async def test_a_second_factor_is_not_got_around_with_the_password_alone(
 async def test_hashes_of_other_parameters_are_made_anew(access: Access, database: Database) -> None:
     from argon2 import PasswordHasher
 
-    old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(GOOD)
+    old = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1).hash(GOOD)
     await database.write(
         lambda conn: conn.execute(
             update(t.users).where(t.users.c.name == "eve").values(password=old)

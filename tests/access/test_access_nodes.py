@@ -1,0 +1,101 @@
+"""Several nodes on one PostgreSQL are one registry: they count guesses together, and hear of changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from sqlalchemy import insert
+
+from argosy.access.access_tokens import AccessToken, TokenOptions, mint, verify
+from argosy.access.accounts.users import NewUser, UserChange
+from argosy.access.logins import WRONG, Slowed
+from argosy.access.permission import Action, Permission, Resource, Role
+from argosy.access.principal import Principal
+from argosy.access.sealing import Sealer
+from argosy.access.service import Access, open_access
+from argosy.catalog import schema as t
+from argosy.catalog.actor import SYSTEM
+from argosy.catalog.database import open_database
+
+GOOD, THERE = "correct horse battery", "198.51.100.7"
+PUSH = Permission(Resource.REPOSITORY, Action.PUSH, "team/app")
+
+
+@pytest.fixture
+async def nodes(postgres_url: str, cheap_hashes: None) -> AsyncIterator[list[Access]]:
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(open_database(postgres_url)) for _ in range(2)]
+        found = [
+            await stack.enter_async_context(open_access(each, Sealer("s" * 40)))
+            for each in databases
+        ]
+        await databases[0].write(
+            lambda conn: conn.execute(insert(t.projects).values(name="team", created_at=1))
+        )
+        await found[0].users.create(SYSTEM, NewUser(name="dev", password=GOOD))
+        await found[0].users.create(SYSTEM, NewUser(name="root", password=GOOD, is_admin=True))
+        yield found
+
+
+async def hears(access: Access, who: Principal, expected: bool) -> None:
+    """Until that node knows; far sooner than it would look by itself."""
+    async with asyncio.timeout(10):
+        while await access.authority.may(who, PUSH) is not expected:
+            await asyncio.sleep(0.02)
+
+
+async def test_guesses_count_wherever_they_are_made(nodes: list[Access]) -> None:
+    for number in range(5):
+        node = nodes[number % 2]
+        assert await node.logins.basic("dev", f"guess {number}", THERE) is WRONG
+    for node in nodes:
+        assert isinstance(await node.logins.basic("dev", "guess", THERE), Slowed)
+
+
+async def test_failures_at_the_same_moment_are_all_counted(nodes: list[Access]) -> None:
+    from argosy.access.throttle import _keys
+    from argosy.catalog import failures
+
+    await asyncio.gather(
+        *(node.logins.throttle.failed("dev", THERE) for node in nodes for _ in range(16))
+    )
+    keys = [key for key, _ in _keys("dev", THERE).counted]
+    found = await nodes[0].logins._db.read(lambda conn: failures.failures(conn, keys))
+    assert [found[key].times for key in keys] == [32, 32, 32]
+
+
+async def test_a_change_on_one_node_is_heard_on_the_other(nodes: list[Access]) -> None:
+    one, other = nodes
+    dev = await other.logins.basic("dev", GOOD, THERE)
+    assert isinstance(dev, Principal)
+    assert not await other.authority.may(dev, PUSH)
+    await one.members.put(SYSTEM, "team", "user", "dev", Role.DEVELOPER)
+    await hears(other, dev, True)
+    await one.users.update(SYSTEM, "dev", UserChange(disabled=True))
+    await hears(other, dev, False)
+    assert other.logins.remembered("dev", GOOD) is None
+    assert await other.logins.basic("dev", GOOD, THERE) is WRONG
+
+
+async def test_tokens_of_one_node_are_good_on_the_other_also_after_a_rotation(
+    nodes: list[Access],
+) -> None:
+    one, other = nodes
+    dev, options = Principal(name="dev", kind="user", id=1), TokenOptions()
+    before = mint(one.keys, options, dev, [])[0]
+    await one.keys.rotate(at_once=True)
+    after = mint(one.keys, options, dev, [])[0]
+    assert isinstance(verify(other.keys, options, before), AccessToken)
+    assert await other.keys.look_for(one.keys.signing().kid) is not None
+    assert isinstance(verify(other.keys, options, after), AccessToken)
+
+
+async def test_a_refresh_token_of_one_node_is_good_on_the_other(nodes: list[Access]) -> None:
+    one, other = nodes
+    dev = await one.logins.basic("dev", GOOD, THERE)
+    assert isinstance(dev, Principal)
+    refresh = await one.refreshing.give(dev, "test")
+    assert await other.refreshing.redeem(refresh) == dev
+    await one.users.set_password(SYSTEM, "dev", "another good one")
+    assert await other.refreshing.redeem(refresh) is WRONG
