@@ -28,11 +28,14 @@ PUSH = Permission(Resource.REPOSITORY, Action.PUSH, "team/app")
 PULL = Permission(Resource.REPOSITORY, Action.PULL, "team/app")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+BOTH = pytest.mark.parametrize("where", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "c.db")
-    return str(request.getfixturevalue("postgres_url"))
+    if getattr(request, "param", "") == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return str(tmp_path / "c.db")
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ async def robot(access: Access, maker: str, *grants: str, project: str = "team")
 # Users
 
 
+@BOTH
 async def test_every_change_is_written_down_with_who_and_from_where(
     access: Access, database: Database
 ) -> None:
@@ -135,6 +139,7 @@ async def test_a_name_is_given_once(access: Access) -> None:
         await access.users.create(BY, NewUser(name="dev", password=GOOD))
 
 
+@BOTH
 async def test_the_last_system_admin_stays(access: Access) -> None:
     for change in (UserChange(is_admin=False), UserChange(disabled=True)):
         with pytest.raises(Conflict):
@@ -157,6 +162,7 @@ async def test_a_check_in_the_transaction_can_refuse_a_change(access: Access) ->
     assert await access.users.get("dev") == before
 
 
+@BOTH
 async def test_who_is_removed_may_nothing_and_a_namesake_inherits_nothing(access: Access) -> None:
     dev = await who(access, "dev")
     assert await access.authority.may(dev, PUSH)
@@ -219,6 +225,7 @@ async def test_nobody_makes_a_robot_that_may_more_than_they(access: Access) -> N
     assert await robot(access, "ada", "repository:**:pull", project="")
 
 
+@BOTH
 async def test_a_robot_loses_what_its_maker_loses(access: Access) -> None:
     made = await robot(access, "pat", "repository:team/**:pull,push")
     await access.members.put(BY, "team", "user", "pat", Role.GUEST)
@@ -232,6 +239,7 @@ async def test_a_robot_loses_what_its_maker_loses(access: Access) -> None:
     assert await access.authority.may(made, PUSH)
 
 
+@BOTH
 async def test_the_robots_of_who_is_removed_wait_to_be_adopted(access: Access) -> None:
     made = await robot(access, "pat", "repository:team/**:pull,push")
     await access.users.remove(BY, "pat")
@@ -298,6 +306,7 @@ async def test_robots_that_make_no_sense_are_refused(access: Access) -> None:
 # Tokens
 
 
+@BOTH
 async def test_a_token_may_what_its_owner_may_within_its_scopes(access: Access) -> None:
     dev = await who(access, "dev")
     wide, _ = await access.personal.create(BY, dev, NewToken(name="wide"))
@@ -334,6 +343,7 @@ async def test_one_cannot_revoke_anothers_token(access: Access) -> None:
 # Members
 
 
+@BOTH
 async def test_members_are_users_that_exist_or_groups(access: Access) -> None:
     with pytest.raises(NotFound):
         await access.members.put(BY, "team", "user", "nobody", Role.GUEST)
@@ -354,6 +364,7 @@ async def test_members_are_users_that_exist_or_groups(access: Access) -> None:
         await access.members.remove(BY, "team", "user", "ada")
 
 
+@BOTH
 async def test_of_several_roles_the_highest_counts(access: Access, database: Database) -> None:
     dev = await who(access, "dev")
     await access.members.put(BY, "team", "user", "dev", Role.LIMITED_GUEST)
