@@ -367,3 +367,23 @@ async def test_what_is_kept_of_a_login_is_sealed(database: Database, logins: Oid
     assert raw
     for secret in (b"/secret-page", begun.binding.encode(), b"verifier"):
         assert secret not in raw
+
+
+async def test_a_provider_is_reached_through_the_proxy_of_the_environment(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        logins = Oidc(OidcOptions(issuer="https://idp.test", client_id="x"), flows)
+        with pytest.raises(BackendUnavailable):
+            await logins.check()
+        await logins.close()
+    assert seen == [b"CONNECT idp.test:443 HTTP/1.1\r\n"]

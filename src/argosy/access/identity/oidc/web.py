@@ -12,10 +12,12 @@ from argosy.access.identity.oidc.addresses import check_address
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, NetworkError
 from argosy.settings import Settings
+from argosy.stores.remote.hosts import Hosts, Places
 from argosy.stores.remote.transport import Request, Transport, Trust
 from argosy.values import frozen
 
 _LARGEST: Final = 1 << 20  # bytes of an answer
+_NO_FILES: Final = Places()
 _JSON: Final = {"accept": "application/json"}
 
 
@@ -38,6 +40,8 @@ class Web:
         self._ca_file, self._allow_http, self._limit = ca_file, allow_http, limit
         settings = Settings(connect_timeout=limit, read_timeout=limit)
         self._transport = Transport(settings, self._trust)
+        # Only for the proxies: what the user's files say of registries is not for providers.
+        self._hosts = Hosts(places=_NO_FILES)
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -75,12 +79,16 @@ class Web:
         """ConfigError for a URL that nothing may be sent to."""
         check_address(url, allow_http=self._allow_http)
 
-    def _trust(self, _url: str) -> Trust:
+    def _trust(self, url: str) -> Trust:
+        """The system's authorities and ours; through a proxy where the environment names one."""
+        return Trust(ca=self._authority(), proxy=self._hosts.trust(url).proxy)
+
+    def _authority(self) -> tuple[bytes, ...]:
         if not self._ca_file:
-            return Trust()
+            return ()
         try:
             with open(self._ca_file, "rb") as file:
-                return Trust(ca=(file.read(),))
+                return (file.read(),)
         except OSError as e:
             raise ConfigError(
                 f"cannot read the authority {self._ca_file}", why=e.strerror or str(e)
