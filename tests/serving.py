@@ -18,6 +18,8 @@ from blockbuster import blockbuster_ctx
 from argosy.server.app import App
 from argosy.server.config.sections import ServerSettings
 from argosy.server.http.server import Server, ServerOptions
+from argosy.server.observing.addresses import Proxies
+from argosy.server.observing.observer import Observer
 from argosy.server.opening import embedded, open_app
 
 OCTETS = "application/octet-stream"
@@ -185,8 +187,10 @@ class Serving:
     async def _serve(self) -> None:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
         async with open_app(self._settings) as self.app:
-            options = ServerOptions(log=self.app.metrics.tell)
-            async with Server(self.app, options) as server:
+            proxies = Proxies(self._settings.server.trusted_proxies)
+            observer = Observer(self.app, self.app.listeners, proxies=proxies)
+            options = ServerOptions(log=observer.tell, request_ids=True)
+            async with Server(observer, options) as server:
                 self.port = server.port
                 with blockbuster_ctx() if self._watched else nullcontext():
                     self._ready.set()

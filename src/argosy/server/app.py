@@ -10,6 +10,7 @@ from argosy.server.http.server import AccessLog
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics, MetricsOptions
+from argosy.server.observing.auditing import Auditing
 from argosy.server.observing.readiness import Readiness, alive
 from argosy.server.storing import CountedStorage
 from argosy.server.v2.registry import Registry
@@ -34,6 +35,7 @@ class App:
         self.admission: Final = admission
         self.store: Final = store
         self.readiness: Final = Readiness()
+        self.auditing: Auditing
         self._registry = registry = Registry(catalog, store, admission.guard)
         services = Services(
             catalog=catalog,

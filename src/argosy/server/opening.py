@@ -83,7 +83,8 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         app.readiness.add("storage", storing.check)
         keeps_house = place.number == 0
         kept = audited(catalog, settings.audit, keeps_house=keeps_house)
-        app.listeners.append((await stack.enter_async_context(kept)).tell)
+        app.auditing = await stack.enter_async_context(kept)
+        app.listeners.append(app.auditing.tell)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = []
         if place.number == 0:
