@@ -107,7 +107,8 @@ DATABASE_ERRORS: Final = Counter(
 LOGINS: Final = Counter(
     "argosy_logins_total",
     "Credentials that were looked at (not those remembered from a moment ago);"
-    " credential is password, token (a personal one) or robot; outcome is ok, wrong, refused"
+    " credential is password, token (a personal one), robot or provider (OpenID Connect, in a"
+    " browser); outcome is ok, wrong, refused"
     " (right, but more is needed) or throttled",
     "credential",
     "outcome",

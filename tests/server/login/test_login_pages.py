@@ -19,6 +19,7 @@ from argosy.server.config.sections import (
     ServerSection,
     ServerSettings,
 )
+from argosy.server.login.door import Beginnings
 from tests.browser import Browser, Page
 from tests.oidc_provider import CLIENT, SECRET, Provider
 from tests.serving import Client, Serving, served
@@ -62,7 +63,7 @@ def house(tmp_path: Path, oidc: Provider) -> Iterator[House]:
             issuer=oidc.issuer, client_id=CLIENT, client_secret=SECRET, admin_group="ops"
         ),
     )
-    with served(tmp_path, settings=settings) as (client, serving):
+    with served(tmp_path, settings=settings, watched=True) as (client, serving):
         home = f"http://127.0.0.1:{client.port}"
         oidc.clients[CLIENT]["redirect_uris"] = [f"{home}/auth/oidc/callback"]
         yield House(client, serving, oidc, Browser(home))
@@ -403,6 +404,23 @@ def test_without_it_our_own_page_does(house: House) -> None:
     page = house.browser.press(page, "Go on", user_code=told["user_code"])
     house.browser.press(page, "Yes")
     assert polled(house, told)["username"] == "ann"
+
+
+def test_nobody_fills_the_database_with_logins_that_are_never_ended(house: House) -> None:
+    statuses = [house.client("POST", "/auth/device", *form()).status for _ in range(32)]
+    assert statuses == [200] * 30 + [429] * 2
+    answer = house.client("GET", "/auth/oidc/login")
+    assert answer.status == 429
+    assert 0 < int(answer["Retry-After"]) <= 60
+
+
+def test_an_address_may_begin_again_when_its_minute_is_over() -> None:
+    seen = Beginnings(most=2, window=60.0)
+    assert [seen.wait("10.0.0.1", at) for at in (0.0, 10.0, 20.0)] == [0.0, 0.0, 40.0]
+    assert seen.wait("10.0.0.2", 20.0) == 0.0
+    assert seen.wait("10.0.0.1", 61.0) == 0.0
+    # Of IPv6 a household has a whole /64.
+    assert [seen.wait(f"2001:db8::{n}", 0.0) > 0 for n in range(3)] == [False, False, True]
 
 
 def test_what_people_did_is_in_the_audit_log_without_their_secrets(house: House) -> None:

@@ -104,7 +104,7 @@ class Account:
         """A refusal unless a code came along: a session alone does not weaken an account."""
         name, throttle = session.user.name, self._access.logins.throttle
         if (seconds := await throttle.wait(name, visit.address)) > 0:
-            return pages.problem(f"too many wrong codes: wait {seconds:.0f} s", status=429)
+            return pages.too_often(seconds)
         if await self._factor.check(session.user, visit.form.get("code", "")):
             return None
         await throttle.failed(name, visit.address)

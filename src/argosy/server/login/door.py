@@ -1,6 +1,8 @@
 """Which page a path is; and that forms come from our own pages."""
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -9,6 +11,7 @@ from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.flows import Flows
 from argosy.access.service import Access
 from argosy.access.sessions import Session
+from argosy.access.throttle import network
 from argosy.catalog.database import Database
 from argosy.errors import ConfigError, NotFound, StorageError
 from argosy.server.http.messages import BodyTooLarge, Request, Response
@@ -27,6 +30,9 @@ if TYPE_CHECKING:  # slow to import, and only where there is a provider
 
 log = logging.getLogger("argosy.server")
 
+_ADDRESSES: Final = 10_000
+_BEGINNINGS: Final = frozenset({("POST", DEVICE), ("GET", "/auth/oidc/login")})
+
 Open = Callable[[Visit], Coroutine[Any, Any, Response]]
 Closed = Callable[[Visit, Session], Coroutine[Any, Any, Response]]
 
@@ -37,6 +43,31 @@ class DoorOptions:
 
     public_url: str = ""
     proxies: Proxies
+
+
+class Beginnings:
+    """How often an address may begin something that is kept: each is a row for ten minutes.
+
+    Nobody is known yet, so this is by address, and of this node alone.
+    """
+
+    def __init__(self, *, most: int = 30, window: float = 60.0) -> None:
+        self._most, self._window = most, window
+        self._seen: OrderedDict[str, list[float]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds until the next one is taken; 0: this one is."""
+        place = network(address)
+        recent = [at for at in self._seen.pop(place, ()) if at > now - self._window]
+        if len(recent) < self._most:
+            recent.append(now)
+            found = 0.0
+        else:
+            found = recent[0] + self._window - now
+        self._seen[place] = recent
+        while len(self._seen) > _ADDRESSES:
+            self._seen.popitem(last=False)
+        return found
 
 
 class Door:
@@ -75,6 +106,7 @@ class Door:
             ("GET", DEVICE): device.page,
             ("POST", f"{DEVICE}/page"): device.decide,
         }
+        self._beginnings = Beginnings()
         self._paths = {path for _, path in (*self._open, *self._closed)}
 
     def is_for(self, path: str) -> bool:
@@ -100,10 +132,8 @@ class Door:
         key = ("GET" if method == "HEAD" else method, path)
         if key not in self._open and key not in self._closed:
             return self._nowhere(path)
-        if method == "POST":
-            if visit.is_of_another_site():
-                return pages.problem("that form is of another site", "begin here")
-            await visit.read_form()
+        if (refusal := await self._not_taken(visit, key)) is not None:
+            return refusal
         visit.session = await self._sessions.of(visit.session_token)
         if key in self._open:
             return await self._open[key](visit)
@@ -112,6 +142,18 @@ class Door:
         if method == "POST" and not visit.has_key(visit.session):
             return pages.problem("that form is too old", "go back, load the page anew")
         return await self._closed[key](visit, visit.session)
+
+    async def _not_taken(self, visit: Visit, key: tuple[str, str]) -> Response | None:
+        """The answer to what comes too often or from another site; else the form is read."""
+        if key in _BEGINNINGS:
+            wait = self._beginnings.wait(visit.address, time.monotonic())
+            if wait > 0:
+                return pages.too_often(wait)
+        if visit.request.method == "POST":
+            if visit.is_of_another_site():
+                return pages.problem("that form is of another site", "begin here")
+            await visit.read_form()
+        return None
 
     def _nowhere(self, path: str) -> Response:
         if path not in self._paths:

@@ -16,6 +16,7 @@ from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
 from argosy.catalog.people import User
 from argosy.errors import ArgosyError, UsageError
+from argosy.meters import declared as meters
 from argosy.server.http.messages import Response
 from argosy.server.login import pages
 from argosy.server.login.html import go
@@ -73,7 +74,7 @@ class Entering:
             return pages.problem("that took too long, or too many tries")
         throttle = self._access.logins.throttle
         if (seconds := await throttle.wait(kept["name"], visit.address)) > 0:
-            return pages.problem(f"too many wrong codes: wait {seconds:.0f} s", status=429)
+            return pages.too_often(seconds)
         if not await self.factor.check(user, code):
             await throttle.failed(kept["name"], visit.address)
             await self._flows.change(_STEP, handle, {**kept, "tries": kept["tries"] + 1})
@@ -112,10 +113,10 @@ class Entering:
             return pages.problem("there is no identity provider here", status=404)
         found = await self._oidc.finish(visit.query, visit.binding)
         if isinstance(found, Refused):
-            return pages.problem(found.reason, found.remedy)
+            return _refused(found)
         user = await self.onboarded(found.identity, visit)
         if isinstance(user, Refused):
-            return pages.problem(user.reason, user.remedy)
+            return _refused(user)
         if user.second_factor:
             return await self._ask_code(user.id, user.name, found.go_on)
         entered = await self._entered(visit, user.id, user.name, found.go_on)
@@ -124,7 +125,10 @@ class Entering:
     async def onboarded(self, identity: Identity, visit: Visit) -> User | Refused:
         """The user whom the provider vouches for."""
         by = visit.actor(identity.name)
-        return await self._db.write(lambda conn: onboard(conn, identity, by))
+        found = await self._db.write(lambda conn: onboard(conn, identity, by))
+        if isinstance(found, User):
+            meters.LOGINS.add("provider", "ok")
+        return found
 
     async def logout(self, visit: Visit) -> Response:
         """POST /logout."""
@@ -158,6 +162,12 @@ class Entering:
             return answer
         wait = ("Retry-After", str(max(int(refused.seconds + 0.999), 1)))
         return Response(429, [*answer.headers, wait], answer.body)
+
+
+def _refused(why: Refused) -> Response:
+    """The provider's word was not enough."""
+    meters.LOGINS.add("provider", "refused")
+    return pages.problem(why.reason, why.remedy)
 
 
 def unavailable(error: ArgosyError) -> Response:

@@ -19,6 +19,13 @@ def problem(why: str, remedy: str = "", *, status: int = 403) -> Response:
     return page("That did not work", said(why, remedy), again, status=status)
 
 
+def too_often(seconds: float) -> Response:
+    """Somebody has to wait."""
+    wait = max(int(seconds + 0.999), 1)
+    answer = problem(f"that was too often: wait {wait} s", status=429)
+    return Response(429, [*answer.headers, ("Retry-After", str(wait))], answer.body)
+
+
 def said(why: str, remedy: str = "") -> Markup:
     """A problem in a page."""
     if not why:
