@@ -77,6 +77,17 @@ class Authority:
         found = await self._db.read(lambda conn: standings.read(conn, principal))
         return _Held(found, age, min(time.time() + self._fresh, found.until))
 
+    def age(self) -> object | None:
+        """What is the same as long as nobody's standing has changed; None: unknown."""
+        return self._ages.get(())
+
+    def basis(self, principal: Principal, need: Permission) -> tuple[object, float] | None:
+        """The age in which, and until when somebody may by their own standing alone."""
+        held = self._held.get(principal.key)
+        if held is None or held.age is None or self.known(principal) is None:
+            return None
+        return (held.age, held.until) if held.standing.may(need) else None
+
     def at_once(self, principal: Principal, need: Permission) -> bool | None:
         """Whether they may; None if memory does not know."""
         standing = self.known(principal)

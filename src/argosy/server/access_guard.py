@@ -25,9 +25,12 @@ from argosy.errors import StorageError
 from argosy.server import challenges
 from argosy.server.http.messages import Request, Response
 from argosy.server.observing.addresses import Proxies
+from argosy.server.verdicts import Verdicts
 from argosy.values import frozen
 
 _TOKENS: Final = 20_000
+_FOR_ALL: Final = Allow(ANONYMOUS)
+_LONG: Final = float("inf")
 _LONGEST_HEADER: Final = access_tokens.LONGEST + 64
 
 
@@ -47,25 +50,28 @@ class AccessGuard:
         self._options = options
         self._authority = access.authority
         self._anonymous: Final = access.options.anonymous
+        self._verdicts: Final = Verdicts(self._authority)
         self._tokens: OrderedDict[str, AccessToken] = OrderedDict()
 
     def at_once(self, request: Request, need: Permission) -> Decision | None:
         """The decision if memory has it, and it is a yes."""
         header = request.headers.get("authorization")
         if header is None:
-            principal = ANONYMOUS
-            fine: bool | None = self._open_at_once(need)
-        elif (token := self._tokens.get(header)) is not None:
-            principal = token.principal
-            fine = self._given(token, need) and self._authority.at_once(principal, need)
-        elif (known := self._remembered(header)) is not None:
-            principal = known
-            fine = self._authority.at_once(principal, need)
+            found = _FOR_ALL if self._open_at_once(need) else None
         else:
+            found = self._verdicts.get(header, need) or self._concluded(header, need)
+        if found is not None:
+            request.principal = found.principal
+        return found
+
+    def _concluded(self, header: str, need: Permission) -> Allow | None:
+        """A yes from who they are and what they may, if memory has both; kept for the next time."""
+        principal, until = self._remembered(header), _LONG
+        if (token := self._tokens.get(header)) is not None and self._given(token, need):
+            principal, until = token.principal, token.expires
+        if principal is None or not self._authority.at_once(principal, need):
             return None
-        if not fine:
-            return None
-        request.principal = principal
+        self._verdicts.keep(header, principal, need, until)
         return Allow(principal)
 
     async def decide(self, request: Request, need: Permission) -> Decision:
