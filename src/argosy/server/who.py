@@ -10,6 +10,9 @@ def actor(request: Request) -> Actor:
     """Who acts by this request: as the guard has found, from the address that it came from."""
     who = request.principal
     name, kind = (who.name, who.kind) if isinstance(who, Principal) else ("", ANYBODY.kind)
-    return Actor(
-        name=name, kind=kind, address=request.address or host(request.peer), request=request.id
-    )
+    return Actor(name=name, kind=kind, address=address(request), request=request.id)
+
+
+def address(request: Request) -> str:
+    """Where it came from, as honest as the proxies before us are; without the port, which changes."""
+    return request.address or host(request.peer)

@@ -28,8 +28,8 @@ def add_audit_filters(parser: Parser) -> None:
         metavar="OUTCOME",
         help="done, denied or failed",
     )
-    add("--since", metavar="TIME", type=moment, default="", help="from then on: 24h, 2026-11-21")
-    add("--until", metavar="TIME", type=moment, default="", help="before then")
+    add("--since", metavar="TIME", type=moment, default=None, help="from then on: 24h, 2026-11-21")
+    add("--until", metavar="TIME", type=moment, default=None, help="before then")
 
 
 def audit_query(args: argparse.Namespace) -> dict[str, Any]:

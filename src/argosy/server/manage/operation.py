@@ -18,6 +18,7 @@ from argosy.server.http.messages import Request
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.services import Services
 from argosy.server.manage.validators import Expectation
+from argosy.server.who import address
 from argosy.values import frozen
 
 Q = TypeVar("Q")
@@ -107,7 +108,7 @@ class Call(Generic[Q, B]):
         self.principal = principal = came.principal
         self.expected = Expectation(request)
         self.actor = Actor(
-            name=principal.name, kind=principal.kind, address=request.peer, request=request.id
+            name=principal.name, kind=principal.kind, address=address(request), request=request.id
         )
 
     @property

@@ -9,6 +9,7 @@ from argosy.access.refused import Refused
 from argosy.catalog.people import User
 from argosy.server.manage.operation import IDENTIFIED, Call, Nothing, Operation, Reply
 from argosy.server.manage.problems import Refusal
+from argosy.server.who import address
 
 Code = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z", examples=["492039"])]
 AnyCode = Annotated[
@@ -98,12 +99,12 @@ async def _self(call: Call[Nothing, Any]) -> User:
 
 async def _proven(call: Call[Nothing, Proof]) -> User:
     user, people = await _self(call), call.people
-    wait = await people.logins.throttle.wait(user.name, call.request.peer)
+    wait = await people.logins.throttle.wait(user.name, address(call.request))
     if wait > 0:
         later = [("Retry-After", str(max(1, round(wait))))]
         raise Refusal(429, "slowed", "too many wrong codes", headers=later)
     if not await call.services.second_factor.check(user, call.body.code):
-        await people.logins.throttle.failed(user.name, call.request.peer)
+        await people.logins.throttle.failed(user.name, address(call.request))
         raise Refusal(403, "wrong-code", "the code is wrong, or was used already")
     return user
 

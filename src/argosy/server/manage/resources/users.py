@@ -34,6 +34,7 @@ from argosy.server.manage.values import (
     moment,
     moment_or_none,
 )
+from argosy.server.who import address
 
 Email = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]*\Z", max_length=320)]
 Password = Annotated[
@@ -169,7 +170,7 @@ async def password_reset(call: Call[Nothing, PasswordReset]) -> Reply:
 async def password_changed(call: Call[Nothing, PasswordChange]) -> Reply:
     """By who has it: the old one is the proof, also where nobody could log in with it any more."""
     body = call.body
-    by = Actor(name=body.name, kind="user", address=call.request.peer, request=call.request.id)
+    by = Actor(name=body.name, kind="user", address=address(call.request), request=call.request.id)
     refused = await call.people.users.change_password(by, body.current, body.password)
     if refused is not None:
         raise refusal(refused)
