@@ -17,6 +17,7 @@ from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
+from argosy.catalog.databases.marks import Mark, Marks, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.locks import Space, exclusive
 from argosy.catalog.places import place
@@ -427,3 +428,58 @@ async def test_a_pushed_image_is_kept_byte_for_byte(postgres_url: str) -> None:
         found = await catalog.manifest(NAME, "v1")
         assert found is not None
         assert found.body == new.body
+
+
+async def test_the_fate_of_a_transaction_is_known_whatever_became_of_its_number(
+    postgres: Postgres, postgres_url: str
+) -> None:
+    """A crash may give the number of a lost transaction to another one that commits."""
+    marks = Marks()
+    async with open_database(postgres_url) as database:
+        lost, there = marks.take(), marks.take()
+        await database.write(lambda conn: leave_after_writing(conn, there))
+        assert await database.write(lambda conn: was_committed(conn, there))
+        assert not await database.write(lambda conn: was_committed(conn, lost))
+        marks.give_back(there)
+        later = marks.take()
+        assert later.slot == there.slot
+        assert not await database.write(lambda conn: was_committed(conn, later))
+        assert await database.write(lambda conn: was_committed(conn, there))
+
+
+async def test_who_looks_a_transaction_up_waits_for_its_end(postgres_url: str) -> None:
+    mark = Marks().take()
+    async with open_database(postgres_url) as one, open_database(postgres_url) as two:
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def slow(conn: Connection) -> None:
+            leave_after_writing(conn, mark)
+            loop.call_soon(begun.set)
+            conn.execute(text("SELECT pg_sleep(0.3)"))
+
+        writing = asyncio.ensure_future(one.write(slow))
+        await begun.wait()
+        assert await two.write(lambda conn: was_committed(conn, mark))
+        await writing
+
+
+def leave_after_writing(conn: Connection, mark: Mark) -> None:
+    rows_before = make(conn, f"marked-{mark.token}")
+    assert rows_before
+    assert leave(conn, mark)
+
+
+async def test_marks_do_not_pile_up(postgres_url: str) -> None:
+    asked = text("SELECT count(*) FROM commit_marks")
+    few = replace(LASTING, pool=3)
+    async with open_catalog(postgres_url, few) as catalog:
+        await asyncio.gather(*(push(catalog, "v1", seed=f"{n}".encode()) for n in range(40)))
+        db = catalog.database
+        assert await db.read(lambda conn: conn.execute(asked).scalar_one()) <= few.pool
+        before = await db.read(lambda conn: conn.execute(asked).scalar_one())
+        for _ in range(5):
+            await db.write(lambda conn: conn.execute(text("SELECT 1")).scalar())
+        assert await db.read(lambda conn: conn.execute(asked).scalar_one()) == before
+        await db.write(lambda conn: conn.execute(text("UPDATE commit_marks SET at = 5")))
+    async with open_catalog(postgres_url, few) as catalog:
+        assert await catalog.database.read(lambda conn: conn.execute(asked).scalar_one()) <= 1

@@ -70,11 +70,13 @@ async def _sqlite(path: str, options: DatabaseOptions) -> AsyncIterator[Database
 
 @asynccontextmanager
 async def _postgres(where: str, options: DatabaseOptions) -> AsyncIterator[Database]:
+    from argosy.catalog.databases.marks import forget_old  # noqa: PLC0415
     from argosy.catalog.databases.postgres import PostgresDatabase  # noqa: PLC0415 - 100 ms
 
     database = PostgresDatabase(parse(where, options.password), options)
     try:
         await bring_up_postgres(database)
+        await database.write(forget_old)
         async with database.listening():
             yield database
     finally:

@@ -6,8 +6,8 @@ with the locks of `locks.py` where more is needed.
 
 A database that is away is waited for, within bounds. A function whose transaction was
 rolled back by a deadlock, a race or a lost connection runs again. When the connection is
-lost during COMMIT, PostgreSQL is asked what became of the transaction (pg_xact_status):
-so it is known, not guessed, and nothing is done twice.
+lost during COMMIT, it is looked up what became of the transaction (`marks.py`): so it is
+known, not guessed, and nothing is done twice.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from argosy.catalog.databases.address import Address
 from argosy.catalog.databases.announcing import Told, listen
 from argosy.catalog.databases.failures import Meaning, meaning, translated, unknown_outcome
 from argosy.catalog.databases.listening import CHANNEL, Listener, payloads
+from argosy.catalog.databases.marks import Mark, Marks, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.dialects import connect, postgres_engine
 from argosy.catalog.stamps import OwnStamp
@@ -37,9 +38,7 @@ T = TypeVar("T")
 _RACES: Final = 8  # times a transaction is run that others got in the way of
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
-_XID: Final = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
-_FATE: Final = text("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
 
 
 class PostgresDatabase:
@@ -53,6 +52,7 @@ class PostgresDatabase:
         )
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._options = options
+        self._marks: Final = Marks()
         self._stamp: Final = OwnStamp(trusted=False)  # until others are listened to
         self.changes: Final = Changes(self._stamp, late=True)
 
@@ -86,37 +86,43 @@ class PostgresDatabase:
             return await self._persist(lambda: self._transaction(function))
 
     async def _transaction(self, function: Callable[[Connection], T]) -> T:
+        mark = self._marks.take()
+        result, lost = await self._try(function, mark)
+        committed = lost is None or await self._was_committed(mark, lost)
+        self._marks.give_back(mark)  # not after an error: a dead connection may hold it for a while
+        if lost is not None and not committed:
+            raise lost
+        return result
+
+    async def _try(
+        self, function: Callable[[Connection], T], mark: Mark
+    ) -> tuple[T, Exception | None]:
+        """Do it; with what went wrong, if the connection was lost while it was committed."""
         async with self._connection(self._engine) as conn:
-            result, xid, told = await conn.run_sync(_run, function)
+            result, wrote, told = await conn.run_sync(_run, function, mark)
             try:
                 await conn.commit()
             except Exception as e:
-                if xid is None or meaning(e) is not Meaning.LOST:
+                if not wrote or meaning(e) is not Meaning.LOST:
                     raise  # nothing was written, or it was refused
-                failed, lost = e, xid
+                return result, e
             else:
-                return result
+                return result, None
             finally:
                 self.changes.tell(told.all)
-        if await self._was_committed(lost, failed):
-            return result
-        raise failed
 
-    async def _was_committed(self, xid: str, failed: Exception) -> bool:
-        """What became of a transaction whose connection was lost at its end."""
+    async def _was_committed(self, mark: Mark, lost: Exception) -> bool:
         until = _now() + self._options.patience
         for pause in _pauses():
             try:
-                async with self._connection(self._single) as conn:
-                    fate = (await conn.execute(_FATE, {"xid": xid})).scalar()
+                async with self._connection(self._engine) as conn:
+                    found = await conn.run_sync(was_committed, mark)
+                    await conn.commit()
             except Exception as e:
-                if meaning(e) is not Meaning.LOST or _now() + pause > until:
-                    raise unknown_outcome(failed) from e
+                if meaning(e) is Meaning.FINAL or _now() + pause > until:
+                    raise unknown_outcome(lost) from e
             else:
-                if fate in ("committed", "aborted"):
-                    return bool(fate == "committed")
-                if fate is None or _now() + pause > until:  # none: another server, after a failover
-                    raise unknown_outcome(failed) from failed
+                return found
             await asyncio.sleep(pause)
         raise AssertionError  # the pauses never end
 
@@ -191,13 +197,12 @@ class PostgresDatabase:
         await self._engine.dispose()
 
 
-def _run(conn: Connection, function: Callable[[Connection], T]) -> tuple[T, str | None, Told]:
+def _run(conn: Connection, function: Callable[[Connection], T], mark: Mark) -> tuple[T, bool, Told]:
     told = listen(conn)
     result = function(conn)
     for payload in payloads(told.far):
         conn.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
-    # The last statement also fails if an error was swallowed: COMMIT would say nothing of it.
-    return result, conn.execute(_XID).scalar(), told
+    return result, leave(conn, mark), told
 
 
 def _pauses() -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("argosy.catalog")
 
-_OLDEST_POSTGRES: Final = 130000  # it has pg_xact_status(xid8)
+_OLDEST_POSTGRES: Final = 130000  # it has pg_current_xact_id_if_assigned()
 _SLOWEST: Final = 3600.0  # seconds one step of a migration may take
 
 

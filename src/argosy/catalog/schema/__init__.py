@@ -5,6 +5,7 @@ from typing import Final
 from argosy.catalog.schema.accounting import (
     audit,
     audit_anchors,
+    commit_marks,
     cursors,
     idempotency,
     leases,
@@ -48,6 +49,7 @@ __all__ = [
     "audit",
     "audit_anchors",
     "blobs",
+    "commit_marks",
     "cursors",
     "failures",
     "idempotency",

@@ -120,3 +120,11 @@ schema_compatibility: Final = Table(
     metadata,
     Column("oldest", String(32), primary_key=True),  # the oldest program that can use the schema
 )
+
+commit_marks: Final = Table(
+    "commit_marks",  # PostgreSQL only: the last transaction of each connection of each node
+    metadata,
+    Column("slot", String(64), primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)

@@ -39,6 +39,7 @@ _TABLES = (
     "leases",
     "idempotency",
     "schema_compatibility",
+    "commit_marks",
 )
 
 
@@ -443,6 +444,13 @@ def _fill() -> None:
 
 
 def _compatibility() -> None:
+    op.create_table(
+        "commit_marks",
+        sa.Column("slot", sa.String(64), nullable=False),
+        sa.Column("token", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("slot", name="pk_commit_marks"),
+    )
     table = op.create_table(
         "schema_compatibility",
         sa.Column("oldest", sa.String(32), nullable=False),
