@@ -2,7 +2,8 @@
 
 A ```console block is a session: its `$ ` lines run in one shell per document (a
 line ending in `\\` goes on), in an empty directory, with `localhost:5000` standing
-for a registry that really runs. Output lines, where a block shows any, must be
+for a registry that really runs, and `localhost:5001` for an address that the page itself may
+listen on. Output lines, where a block shows any, must be
 printed in this order; `…` stands for anything. A ```python block is run as a
 module. Blocks marked `text`, `dockerfile`, `toml`, `json` are not run; a dockerfile
 or toml block preceded by `<!-- file: NAME -->` is written to NAME first.
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Registry
+from tests.peers import Registry, free_port
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -86,10 +87,11 @@ class Shell:
     def __init__(self, cwd: Path, host: str) -> None:
         self.cwd = cwd
         self.host = host
+        self.own = f"127.0.0.1:{free_port()}"
         self.env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def real(self, text: str) -> str:
-        return text.replace("localhost:5000", self.host)
+        return text.replace("localhost:5000", self.host).replace("localhost:5001", self.own)
 
     def check(self, command: str, shown: list[str]) -> None:
         done = subprocess.run(
