@@ -86,28 +86,26 @@ class PostgresDatabase:
             return await self._persist(lambda: self._transaction(function))
 
     async def _transaction(self, function: Callable[[Connection], T]) -> T:
-        mark = self._marks.take()
-        result, lost = await self._try(function, mark)
+        result, mark, lost = await self._try(function)
         committed = lost is None or await self._was_committed(mark, lost)
         self._marks.give_back(mark)  # not after an error: a dead connection may hold it for a while
         if lost is not None and not committed:
             raise lost
         return result
 
-    async def _try(
-        self, function: Callable[[Connection], T], mark: Mark
-    ) -> tuple[T, Exception | None]:
+    async def _try(self, function: Callable[[Connection], T]) -> tuple[T, Mark, Exception | None]:
         """Do it; with what went wrong, if the connection was lost while it was committed."""
         async with self._connection(self._engine) as conn:
+            mark = self._marks.take()
             result, wrote, told = await conn.run_sync(_run, function, mark)
             try:
                 await conn.commit()
             except Exception as e:
                 if not wrote or meaning(e) is not Meaning.LOST:
                     raise  # nothing was written, or it was refused
-                return result, e
+                return result, mark, e
             else:
-                return result, None
+                return result, mark, None
             finally:
                 self.changes.tell(told.all)
 
