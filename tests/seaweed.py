@@ -175,6 +175,7 @@ class FaultProxy:
         self.gate = threading.Event()  # closed: requests wait
         self.gate.set()
         self.seen: list[tuple[str, str]] = []
+        self.heads: list[str] = []  # of the same requests
         self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: set[socket.socket] = set()
@@ -215,6 +216,7 @@ class FaultProxy:
         body = reader.read(length)  # type: ignore[attr-defined]
         method, target = first.decode().split()[:2]
         self.seen.append((method, target))
+        self.heads.append(head.decode("latin-1"))
         fault = self.fault(method, target)
         self.gate.wait()
         if fault == "cut":
@@ -223,7 +225,9 @@ class FaultProxy:
             client.sendall(_refusal(fault))
             return True
         with socket.create_connection(("127.0.0.1", self._target), 30) as server:
-            server.sendall(first + head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body)
+            server.sendall(
+                first + head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body
+            )
             answer = b"".join(iter(lambda: server.recv(1 << 20), b""))
         if fault == "lose":
             return False

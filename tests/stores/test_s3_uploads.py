@@ -249,7 +249,7 @@ async def test_a_commit_reads_nothing_but_a_head(
         async with upload.turn() as turn:
             await published(catalog, turn, NAME)
         methods = [method for method, _ in s3_faults.seen]
-        # Put together, looked at, and the tail that is not needed any more removed.
+        # Put together, looked at; the tail, which is not needed any more, removed.
         assert methods == ["POST", "HEAD", "DELETE"]
 
 

@@ -126,12 +126,14 @@ def _lost(claim: Claim) -> UploadLost:
 
 
 def _state(row: Row[Any]) -> State:
+    stored = row.parts or {}  # a new upload has an empty list
     return State(
         algorithm=row.algorithm,
         offset=row.offset,
         key=row.key,
         multipart=row.multipart,
-        parts=tuple(Part(*part) for part in row.parts),
+        parts=tuple(Part(*part) for part in stored.get("parts", ())),
+        drop=tuple(stored.get("drop", ())),
         tail=bytes(row.tail or b""),
         tail_key=row.tail_key,
         hash_state=bytes(row.hash_state or b""),
@@ -143,7 +145,10 @@ def _values(state: State) -> dict[str, Any]:
     return {
         "key": state.key,
         "multipart": state.multipart,
-        "parts": [[part.number, part.etag, part.size] for part in state.parts],
+        "parts": {
+            "parts": [[part.number, part.etag, part.size] for part in state.parts],
+            "drop": list(state.drop),
+        },
         "offset": state.offset,
         "tail": state.tail,
         "tail_key": state.tail_key,

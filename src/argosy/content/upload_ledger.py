@@ -25,8 +25,10 @@ class State:
     """An upload between two requests; `offset` is what all parts and the tail come to.
 
     `key` is where the parts will be put together, under the name `multipart`. The tail is
-    what is too short for a part: a few bytes as `tail`, more of them at `tail_key`.
-    `hash_state` can be read by who has the same `hash_tag`.
+    what is too short for a part: a few bytes as `tail`, more of them at `tail_key`; after
+    parts, those are also stored as the last part, which counts if nothing else comes. `drop`
+    are objects that were needed before and have to go. `hash_state` can be read by who has
+    the same `hash_tag`.
     """
 
     algorithm: str
@@ -36,6 +38,7 @@ class State:
     parts: tuple[Part, ...] = ()
     tail: bytes = b""
     tail_key: str = ""
+    drop: tuple[str, ...] = ()
     hash_state: bytes = b""
     hash_tag: str = ""
 

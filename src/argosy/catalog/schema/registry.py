@@ -136,7 +136,8 @@ uploads: Final = Table(
     Column("algorithm", String(16), nullable=False),
     Column("key", String(255), nullable=False),  # the final one
     Column("multipart", String(1024), nullable=False, server_default=""),
-    Column("parts", JSON, nullable=False, server_default="[]"),  # [number, etag, size] each
+    # {"parts": [[number, etag, size], …], "drop": [keys that have to go]}; a new one has []
+    Column("parts", JSON, nullable=False, server_default="[]"),
     Column("offset", BigInteger, nullable=False, server_default="0"),
     Column("tail", LargeBinary),  # bytes too few for a part
     Column("tail_key", String(255), nullable=False, server_default=""),

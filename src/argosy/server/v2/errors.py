@@ -30,6 +30,7 @@ VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 JSON: Final = ("Content-Type", "application/json")
 
 _MOST: Final = 100  # errors in one answer
+_OURS: Final = frozenset({"path", "bucket", "key"})
 
 # First match counts: a class comes before the classes above it.
 _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
@@ -89,8 +90,8 @@ def _status_and_code(error: ArgosyError, unknown: str) -> tuple[int, str]:
 def _body(error: ArgosyError, code: str) -> bytes:
     words = ": ".join(part for part in (error.summary, error.why) if part)
     detail = error.detail if isinstance(error, Problem) else error.evidence
-    # Where the data directory is, is nothing to tell clients.
-    detail = {key: value for key, value in detail.items() if key != "path"}
+    # Where things are kept is nothing to tell clients.
+    detail = {key: value for key, value in detail.items() if key not in _OURS}
     if code == "MANIFEST_BLOB_UNKNOWN":  # one error for each, as the spec asks
         lacking = error.evidence["digests"][:_MOST]
         errors = [_entry(code, words, {"digest": d}) for d in lacking]

@@ -120,7 +120,8 @@ class Registry:
         except ArgosyError as e:
             if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
                 self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1
-                log.error("%s %s: %s: %s", request.method, request.target, e.summary, e.why)  # noqa: TRY400
+                told = (request.method, request.target, e.summary, e.why, e.evidence)
+                log.error("%s %s: %s: %s %s", *told)  # noqa: TRY400
             return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
 
     async def _found_project(self, name: str, admin: Principal, request: Request) -> None:

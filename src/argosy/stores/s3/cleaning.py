@@ -21,7 +21,7 @@ async def remove(bucket: Bucket, state: State) -> None:
     """Remove what an upload that nobody will go on with has stored."""
     if state.multipart:
         await bucket.drop_parts(state.key, state.multipart)
-    for key in {state.key, state.tail_key} - {""}:
+    for key in {state.key, state.tail_key, *state.drop} - {""}:
         await bucket.delete(key)
 
 

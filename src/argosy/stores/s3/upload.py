@@ -111,6 +111,7 @@ class S3Turn:
         self._hash = _hash_of(state)
         self._loop = asyncio.get_running_loop()
         self._fresh = bool(state.tail or state.tail_key)  # the rest of the turn before is there
+        self._whole = False  # whether there may be an object of all that came
         self._stored: Stored | None = None
         self._ended = False
         self._before = ""  # who never gave it back, while that is not cleaned up
@@ -191,8 +192,8 @@ class S3Turn:
             raise SizeMismatch("the stored blob", expected=self._upload.offset, actual=size)
         if known is None or not sure:
             await self._read_again(key, digest)
-        if self._state.tail_key not in ("", key):
-            await self._bucket.delete(self._state.tail_key)
+        for needless in {self._state.tail_key, *self._state.drop} - {"", key}:
+            await self._bucket.delete(needless)
         self._stored = Stored(size, key, self._claim)
         return self._stored
 
@@ -205,6 +206,7 @@ class S3Turn:
             await self._take_tail()
         if not (state.parts or flow.parts):
             key = naming.blob(self._claim.holder)
+            self._whole = True
             await self._bucket.put(key, bytes(flow.buffer))
             return key, True
         if flow.buffer:
@@ -288,16 +290,18 @@ class S3Turn:
         state = self._state
         if self._upload.offset != state.offset:
             state = await self._left()
+            # What the row names no more would be there for good if we died before removing it:
+            # so it is named for one more turn, and those of the turn before are removed now.
+            for needless in self._state.drop:
+                await self._bucket.delete(needless)
         await self._ledger.give(self._claim, state)
-        if self._state.tail_key not in ("", state.tail_key):
-            await self._bucket.delete(self._state.tail_key)
 
     async def _left(self) -> State:
         """Store what is in the buffer, so that any node finds all that came."""
         flow, rest = self._flow, bytes(self._flow.buffer)
         tail, tail_key = b"", ""
         whole = not (self._state.parts or flow.parts)
-        if len(rest) <= _INLINE:
+        if len(rest) <= _INLINE and not self._whole:
             tail = rest
         elif whole:
             tail_key = naming.blob(self._claim.holder)
@@ -318,6 +322,7 @@ class S3Turn:
             parts=tuple(parts),
             tail=tail,
             tail_key=tail_key,
+            drop=tuple({self._state.tail_key} - {"", tail_key}),
             hash_state=state,
             hash_tag=hashing.tag() if state else "",
         )
