@@ -4,7 +4,7 @@ A back end says who somebody is and which groups they are in. What they may do f
 the roles that projects give to those names and groups.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from argosy.errors import ArgosyError
 from argosy.values import frozen
@@ -46,3 +46,16 @@ class Backend(Protocol):
 
         BackendUnavailable when it cannot be asked. An empty password is never right.
         """
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A back end that can tell, without a password, whether somebody is still there."""
+
+    @property
+    def recalls(self) -> bool:
+        """Whether it can as it is set up."""
+        ...
+
+    async def recall(self, name: str, external_id: str) -> Identity | None:
+        """Who that is now; None when they are gone. BackendUnavailable when it cannot be asked."""

@@ -66,7 +66,7 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
             proxies=Proxies(settings.server.trusted_proxies),
         )
         guard = AccessGuard(access, options)
-        entrance = await stack.enter_async_context(open_entrance(settings, access, database))
+        entrance = await stack.enter_async_context(open_entrance(settings, access, database, backends))
         yield Admission(
             guard=guard,
             access=access,

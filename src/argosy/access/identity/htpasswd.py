@@ -157,16 +157,36 @@ class Htpasswd:
             )
         return len(self._users)
 
+    @property
+    def recalls(self) -> bool:
+        """It can: the file has everybody."""
+        return True
+
+    async def recall(self, name: str, external_id: str) -> Identity | None:
+        """The user, if the file has a usable line of theirs."""
+        return await in_thread(self._recall, external_id or name)
+
     async def verify(self, name: str, password: str) -> Identity | None:
         """The user, when the password is the one of the file as it is now."""
         return await in_thread(self._verify, name, password)
 
     def _verify(self, name: str, password: str) -> Identity | None:
-        for line in self._refresh():
-            log.error("%s, line %d: %s (%s)", self._options.file, line.line, line.why, _who(line))
+        self._told()
         hashed = self._users.get(name)
         if not matches(password, hashed or self._decoy) or hashed is None:
             return None
+        return self._identity(name)
+
+    def _recall(self, name: str) -> Identity | None:
+        self._told()
+        return self._identity(name) if name in self._users else None
+
+    def _told(self) -> None:
+        """Read what changed, and tell of lines that cannot be used."""
+        for line in self._refresh():
+            log.error("%s, line %d: %s (%s)", self._options.file, line.line, line.why, _who(line))
+
+    def _identity(self, name: str) -> Identity:
         groups = self._groups.get(name, ())
         admin = self._options.admin_group
         return Identity(

@@ -27,12 +27,18 @@ _NEVER: Final = frozenset(':$/\\"')  # Basic's separator, the mark of robots, wh
 
 def onboard(conn: Connection, identity: Identity, by: Actor) -> User | Refused:
     """The user this is, made or brought up to date; Refused with what stands in the way."""
-    external = _external(identity)
-    known = people.user_by_external(conn, identity.backend, external)
+    known_by = external(identity)
+    known = people.user_by_external(conn, identity.backend, known_by)
     if known is None:
-        return _made(conn, identity, external, by)
+        return _made(conn, identity, known_by, by)
     if known.disabled:
         return Refused(f"the account {known.name} is disabled", "ask an administrator")
+    bring_up_to_date(conn, known, identity, by)
+    return _arrived(conn, known.id)
+
+
+def bring_up_to_date(conn: Connection, known: User, identity: Identity, by: Actor) -> None:
+    """What the back end says now of a user: groups, mail, whether they administer the system."""
     values: dict[str, Any] = {}
     if identity.email and identity.email != known.email:
         values["email"] = identity.email[:320]
@@ -42,10 +48,10 @@ def onboard(conn: Connection, identity: Identity, by: Actor) -> User | Refused:
         record(conn, by, Entry(action="user.update", resource=known.name, details=details))
     if values:
         people.change_user(conn, known.id, values)
-    return _arrived(conn, known.id, identity)
+    _set_groups(conn, known.id, identity)
 
 
-def _made(conn: Connection, identity: Identity, external: str, by: Actor) -> User | Refused:
+def _made(conn: Connection, identity: Identity, known_by: str, by: Actor) -> User | Refused:
     name = unicodedata.normalize("NFC", identity.name)
     if why := unusable(name):
         return Refused(f"the name {name[:100]!r} cannot be used here: {why}", _OTHER_NAME)
@@ -59,20 +65,24 @@ def _made(conn: Connection, identity: Identity, external: str, by: Actor) -> Use
     values = {
         "email": identity.email[:320],
         "backend": identity.backend,
-        "external_id": external,
+        "external_id": known_by,
         "is_admin": bool(identity.is_admin),
     }
     key = people.add_user(conn, name, values)
     details = {"backend": identity.backend, "is_admin": bool(identity.is_admin)}
     record(conn, by, Entry(action="user.create", resource=name, details=details))
-    return _arrived(conn, key, identity)
+    _set_groups(conn, key, identity)
+    return _arrived(conn, key)
 
 
 _OTHER_NAME: Final = "map another claim or attribute to names ([auth.ldap] or [auth.oidc])"
 
 
-def _arrived(conn: Connection, key: int, identity: Identity) -> User:
+def _set_groups(conn: Connection, key: int, identity: Identity) -> None:
     people.set_groups(conn, key, [g for g in identity.groups[:_MOST_GROUPS] if _fits(g)])
+
+
+def _arrived(conn: Connection, key: int) -> User:
     people.touch_user(conn, key, {"last_login_at": t.now()})
     found = people.user_by_id(conn, key)
     assert found is not None  # written just now
@@ -92,7 +102,7 @@ def _fits(name: str) -> bool:
     return 0 < len(name.encode(errors="replace")) <= _LONGEST
 
 
-def _external(identity: Identity) -> str:
+def external(identity: Identity) -> str:
     """What the back end knows them by, in the length of the column."""
     found = identity.external_id or identity.name
     if len(found) <= _LONGEST_ID:

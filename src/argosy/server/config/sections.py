@@ -140,6 +140,11 @@ class AuthSection:
     backends: tuple[str, ...] = setting(
         WORDS, ("local",), "in this order: local, htpasswd, ldap, oidc"
     )
+    recheck: float = setting(
+        DURATION,
+        3600.0,
+        "how often users of htpasswd and ldap are looked for; who is gone is disabled; 0: never",
+    )
     anonymous: bool = setting(SWITCH, True, "let anybody pull from public projects")
     project_creation: str = setting(
         choice("admins", "everybody"), "admins", "who may make projects"

@@ -1,11 +1,14 @@
 """The pages, and what stands behind them, from the settings."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from argosy.access.backends import Backend
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.values import OidcOptions
+from argosy.access.identity.recalling import Recalling
 from argosy.access.identity.workload import WorkloadOptions, Workloads
 from argosy.access.service import Access
 from argosy.catalog.database import Database
@@ -29,9 +32,12 @@ class Entrance:
 
 @asynccontextmanager
 async def open_entrance(
-    settings: ServerSettings, access: Access, database: Database
+    settings: ServerSettings, access: Access, database: Database, backends: Sequence[Backend] = ()
 ) -> AsyncIterator[Entrance]:
-    """The pages for a registry with access control; from now on its robots may be CI jobs."""
+    """The pages for a registry with access control; from now on its robots may be CI jobs.
+
+    Users of `backends` are looked for again as long as the block runs.
+    """
     async with AsyncExitStack() as stack:
         flows, oidc = Flows(database, access.sealer), None
         if "oidc" in settings.auth.backends:
@@ -44,6 +50,9 @@ async def open_entrance(
             public_url=settings.server.public_url,
             proxies=Proxies(settings.server.trusted_proxies),
         )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        recalling = Recalling(database, backends).keep(settings.auth.recheck)
+        stack.callback(tasks.create_task(recalling).cancel)
         yield Entrance(door=Door(access, database, options, oidc), workloads=workloads)
 
 

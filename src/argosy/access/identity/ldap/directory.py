@@ -101,6 +101,15 @@ class Ldap:
             return None  # an empty one would be RFC 4513's unauthenticated bind: "success"
         return await self._asked(lambda connection: self._verify(connection, name, password))
 
+    @property
+    def recalls(self) -> bool:
+        """Whether there is an account that may search; people's own passwords are not kept."""
+        return not self._options.user_dn
+
+    async def recall(self, name: str, external_id: str) -> Identity | None:
+        """Who that is now, also under another name; None when nobody fits any more."""
+        return await self._asked(lambda connection: self._recall(connection, name, external_id))
+
     async def check(self) -> str:
         """Which server answers, and that it can be searched; BackendUnavailable or ConfigError."""
         return await self._asked(self._checked)
@@ -159,6 +168,35 @@ class Ldap:
             return None
         entry = entry or await self._own(connection, name, bound)
         return await self._identity(connection, name, entry) if entry else None
+
+    async def _recall(self, connection: Connection, name: str, external_id: str) -> Identity | None:
+        await self._as_service(connection)
+        entry = await self._found(connection, name)
+        if entry is None or self._id(entry) != external_id:
+            renamed = await self._name_of(connection, external_id)
+            entry = await self._found(connection, renamed) if renamed else None
+        if entry is None or self._id(entry) != external_id:
+            return None
+        self._groups.pop(entry.dn.casefold(), None)
+        return await self._identity(connection, name, entry)
+
+    async def _name_of(self, connection: Connection, external_id: str) -> str:
+        """What somebody is called now, by what never changes; "" when they are gone."""
+        tests = [
+            ber.wrap(0xA3, ber.octets(attribute), ber.octets(value))
+            for attribute, value in _values_of(external_id, self._options.id_attribute)
+        ]
+        if not tests:
+            return ""  # known by the DN: with another DN it is somebody else
+        search = Search(
+            base=self._options.base_dn,
+            filter=filters.any_of(tests),
+            attributes=(self._options.name_attribute,),
+            limit=2,
+        )
+        entries = await connection.search(search)
+        names_found = entries[0].texts(self._options.name_attribute) if len(entries) == 1 else []
+        return names_found[0] if names_found else ""
 
     async def _as_service(self, connection: Connection) -> None:
         result = await connection.bind(self._options.bind_dn, self._options.bind_password)
@@ -271,6 +309,16 @@ class Ldap:
         return {
             e.dn.casefold(): (e.dn, _one_of(e.texts(attribute), first_value(e.dn))) for e in entries
         }
+
+
+def _values_of(external_id: str, attribute: str) -> list[tuple[str, bytes]]:
+    """What to search for, to find an entry by what never changes."""
+    found = [(attribute, external_id.encode())] if attribute else []
+    try:
+        found += [("entryUUID", external_id.encode()), ("objectGUID", UUID(external_id).bytes_le)]
+    except ValueError:
+        return found
+    return [pair for pair in found if not attribute or pair[0].lower() == attribute.lower()]
 
 
 def _named(dns: Iterable[str]) -> Groups:
