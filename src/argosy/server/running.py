@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from argosy.errors import ArgosyError
 from argosy.server import listening
 from argosy.server.app import App
 from argosy.server.config.sections import ServerSection, ServerSettings
@@ -98,10 +99,32 @@ async def serve(settings: ServerSettings, post: Post | None = None) -> int:
         gc.enable()
         if post.place.number == 0:
             _warn(settings)
+        if post.place.is_alone:
+            _renew_on_hangup(settings, server.options.tls)
         post.ready(announcement(settings, server.port))
         await stop.wait()
         await _drain(app, settings.server.drain)
     return 0
+
+
+def _renew_on_hangup(settings: ServerSettings, context: "SSLContext | None") -> None:
+    """SIGHUP reads the certificate anew; connections and everything else stay as they are."""
+
+    def renew() -> None:
+        from argosy.server.http.tls import renew  # noqa: PLC0415 - most start without
+
+        if context is None:
+            log.warning("SIGHUP changes nothing here: settings are read at the start")
+            return
+        files = files_of(settings.server)
+        try:
+            renew(context, files.certificate, files.key)
+        except ArgosyError as e:
+            log.error("the certificate of before stays: %s: %s", e.summary, e.why)  # noqa: TRY400
+        else:
+            log.warning("the certificate was read anew")
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renew)
 
 
 async def _drain(app: App, seconds: float) -> None:

@@ -31,6 +31,15 @@ def tls_context(
     return context
 
 
+def renew(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Show the certificate that the files hold now to who connects from now on; ConfigError.
+
+    Where they cannot be used, the one of before stays.
+    """
+    tls_context(certificate, key)  # loading halfway would leave a certificate without its key
+    context.load_cert_chain(certificate, key)
+
+
 def _ask_clients(context: ssl.SSLContext, client_ca: str) -> None:
     try:
         context.load_verify_locations(client_ca)
