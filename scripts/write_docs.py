@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from argosy.access import describing as access
 from argosy.build.dockerfile.lint import page as checks
 from argosy.cli.terminal.reference import page
 from argosy.server.config.describing import page as settings
@@ -19,6 +20,8 @@ def main() -> None:
     (TOP / "docs" / "settings.md").write_text(settings(), encoding="utf-8")
     guide = TOP / "docs" / "api.md"
     guide.write_text(api.page(guide.read_text(encoding="utf-8"), OPERATIONS), encoding="utf-8")
+    roles = TOP / "docs" / "access.md"
+    roles.write_text(access.page(roles.read_text(encoding="utf-8")), encoding="utf-8")
     (TOP / "docs" / "openapi.json").write_text(openapi.text(OPERATIONS), encoding="utf-8")
 
 

@@ -255,6 +255,16 @@ async def test_the_robots_of_who_is_removed_wait_to_be_adopted(access: Access) -
     assert await access.authority.may(made, PUSH)
 
 
+async def test_who_lets_an_orphan_in_again_stands_for_it(access: Access) -> None:
+    made = await robot(access, "pat", "repository:team/**:pull,delete")
+    await access.users.remove(BY, "pat")
+    undo = RobotChange(disabled=False)
+    with pytest.raises(Denied):
+        await access.robots.update(BY, await who(access, "dev"), made.name, undo)
+    await access.robots.update(BY, await who(access, "ada"), made.name, undo)
+    assert (await access.robots.get(made.name)).maker == (await who(access, "ada")).id
+
+
 async def test_who_changes_grants_stands_for_them(access: Access) -> None:
     made = await robot(access, "pat", "repository:team/**:pull")
     change = RobotChange(grants=["repository:team/**:pull,delete"])

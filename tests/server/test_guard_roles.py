@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from argosy.access.permission import ADDED, OF_EVERYBODY, OF_ROLE, Action, Resource, Role
+from argosy.access.describing import page
+from argosy.access.permission import ADDED, OF_EVERYBODY, OF_ROLE, Action, Role
 from tests.guarded import PASSWORD, World, guarded
 from tests.serving import Client, digest
 
@@ -22,6 +24,33 @@ OPERATIONS: Final = {
     "delete a blob": (Action.DELETE, "DELETE", f"blobs/{digest(b'nothing')}", 404),
 }
 KINDS: Final = (None, *Role)
+DOCS: Final = Path(__file__).parents[2] / "docs/access.md"
+
+
+def told() -> dict[str, set[tuple[str, str]]]:
+    """What the table in the docs says that each role may."""
+    lines = [line for line in DOCS.read_text().splitlines() if line.startswith("| ")]
+    heads = next(line for line in lines if line.startswith("| permission")).split("|")[1:-1]
+    found: dict[str, set[tuple[str, str]]] = {head.strip(): set() for head in heads}
+    for line in lines:
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if cells[0].startswith("`"):
+            resource, _, action = cells[0].strip("`").partition(":")
+            for head, cell in zip(found, cells, strict=True):
+                if cell == "yes":
+                    found[head].add((resource, action))
+    return found
+
+
+TOLD: Final = told()
+
+
+def test_the_table_in_the_docs_is_the_one_that_decides() -> None:
+    """`python scripts/write_docs.py` (make docs) writes it anew."""
+    assert DOCS.read_text() == page(DOCS.read_text())
+    for role in Role:
+        assert TOLD[role] == OF_ROLE[role]
+    assert TOLD["anybody, if public"] == OF_EVERYBODY
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +71,7 @@ def as_role(world: World, role: Role | None) -> Client:
 @pytest.mark.parametrize(("role", "what"), list(itertools.product(KINDS, OPERATIONS)))
 def test_a_role_may_exactly_what_the_table_says(world: World, role: Role | None, what: str) -> None:
     action, method, path, status = OPERATIONS[what]
-    allowed = role is not None and (Resource.REPOSITORY, action) in OF_ROLE[role]
+    allowed = role is not None and ("repository", action) in TOLD[role]
     answer = as_role(world, role).at("team/app")(method, path)
     assert answer.status == (status if allowed else 403)
     if not allowed and method != "HEAD":
@@ -55,7 +84,7 @@ def test_a_token_may_exactly_what_the_table_says(
     world: World, role: Role | None, what: str
 ) -> None:
     action, method, path, status = OPERATIONS[what]
-    allowed = role is not None and (Resource.REPOSITORY, action) in OF_ROLE[role]
+    allowed = role is not None and ("repository", action) in TOLD[role]
     asked = as_role(world, role)("GET", "/token?scope=repository:team/app:pull,push,delete")
     answer = world.client.bearing(asked.json["token"]).at("team/app")(method, path)
     assert answer.status == (status if allowed else 403)
@@ -66,7 +95,7 @@ def test_everybody_reads_in_a_public_project_and_nobody_else_writes(
     world: World, what: str
 ) -> None:
     action, method, path, status = OPERATIONS[what]
-    allowed = (Resource.REPOSITORY, action) in OF_EVERYBODY
+    allowed = ("repository", action) in TOLD["anybody, if public"]
     for client, refused in ((world.client, 401), (as_role(world, None), 403)):
         assert client.at("open/app")(method, path).status == (status if allowed else refused)
 

@@ -124,8 +124,11 @@ class Robots:
         """The robot with that changed; who gives it grants stands for it from then on."""
         before = await self.get(name)
         values: dict[str, Any] = {}
-        if change.grants is not None:
-            grants = parse_grants(change.grants)
+        given = change.grants
+        if given is None and before.maker is None and change.disabled is False:
+            given = before.grants  # its maker was removed: who lets it in again stands for it
+        if given is not None:
+            grants = parse_grants(given)
             await self._vouches(who, grants, before.project)
             values |= {"grants": texts(grants), "created_by_id": _maker(who)}
             values["created_by"] = who.name or by.name
