@@ -265,6 +265,15 @@ async def test_a_wrong_account_of_our_own_refuses_nobody(slapd: Slapd) -> None:
         await users.check()
 
 
+@pytest.mark.parametrize("code", ["08", "0d"])
+async def test_a_server_that_wants_encryption_is_told_as_such(slapd: Slapd, code: str) -> None:
+    """Active Directory says strongerAuthRequired, OpenLDAP confidentialityRequired."""
+    async with answering(bytes.fromhex(f"300c02010161070a01{code}04000400")) as host:
+        with pytest.raises(BackendUnavailable, match="in the clear") as caught:
+            await Ldap(searching(slapd, urls=(f"ldap://{host}",))).verify(*ANN)
+    assert "start_tls" in caught.value.remedy
+
+
 async def test_check_names_the_server_that_answered(slapd: Slapd) -> None:
     assert await Ldap(searching(slapd)).check() == slapd.url
     with pytest.raises(BackendUnavailable, match="search below"):

@@ -40,6 +40,7 @@ _REMEMBERED: Final = 10_000
 _NOT_THEM: Final = frozenset({16, 19, 32, 34, 48, 49, 53})
 
 
+_NEEDS_TLS: Final = frozenset({8, 13})  # strongerAuthRequired (AD), confidentialityRequired
 _IDS: Final = ("entryUUID", "objectGUID")  # RFC 4530; Active Directory
 
 Groups = dict[str, tuple[str, str]]
@@ -200,12 +201,13 @@ class Ldap:
 
     async def _as_service(self, connection: Connection) -> None:
         result = await connection.bind(self._options.bind_dn, self._options.bind_password)
+        if result.code in _NEEDS_TLS:
+            raise _in_the_clear(connection, result)
         if result.code:
             raise LdapError(
                 f"{connection.address} does not let the registry's own account in",
                 why=str(result),
-                remedy="correct [auth.ldap] bind_dn and bind_password"
-                + (", or turn start_tls on" if result.code == 13 else ""),
+                remedy="correct [auth.ldap] bind_dn and bind_password",
             )
 
     def _direct(self, name: str) -> str:
@@ -337,10 +339,16 @@ def _is_them(result: Result, connection: Connection) -> bool:
         return True
     if result.code in _NOT_THEM:
         return False
-    raise LdapError(
-        f"{connection.address} does not check the password",
+    if result.code in _NEEDS_TLS:
+        raise _in_the_clear(connection, result)
+    raise LdapError(f"{connection.address} does not check the password", why=str(result))
+
+
+def _in_the_clear(connection: Connection, result: Result) -> LdapError:
+    return LdapError(
+        f"{connection.address} takes no passwords in the clear",
         why=str(result),
-        remedy="turn [auth.ldap] start_tls on or use ldaps://" if result.code in (8, 13) else "",
+        remedy="use ldaps:// in [auth.ldap] urls, or start_tls = true",
     )
 
 
