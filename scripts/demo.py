@@ -4,7 +4,8 @@ Starts our registry, makes a base image for two architectures, builds the exampl
 application on both, pushes one index, pulls it back with the clients that are
 there, runs both platforms, and shows that the second build is all cache. Then a file is edited
 and the build says why it ran what it ran; another machine makes the same digest, and a
-third takes every step from the registry.
+third takes every step from the registry. At the end the image goes to a registry that asks who
+one is.
 DEMO_KEEP=1 leaves the registry running.
 """
 
@@ -21,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from demo_company import Company
 
 TOP = Path(__file__).resolve().parent.parent
 WORK = TOP / "var" / "demo"
@@ -51,6 +54,8 @@ def main() -> int:
     shutil.rmtree(APP, ignore_errors=True)
     shutil.copytree(TOP / "examples" / "voyage", APP)
     os.environ["ARGOSY_HOME"] = str(WORK / "home")
+    # The copies are no part of this repository: its revision is not theirs.
+    os.environ["GIT_CEILING_DIRECTORIES"] = str(WORK)
     summary = Summary()
     with registry() as host:
         try:
@@ -85,6 +90,11 @@ def voyage(host: str, summary: Summary) -> None:
         why_again(base, app, both)
     with step("two other machines: one digest, and every step from the registry's cache", summary):
         other_machines(host, base, summary)
+    with step(
+        "a company's registry: a project, a robot, a quota, a stranger, the audit log", summary
+    ):
+        with Company(WORK / "company", show).running() as company:
+            company.voyage(app)
     facts(app, summary)
 
 
@@ -220,6 +230,7 @@ def tell(summary: Summary) -> None:
         ("the registry's files and log", WORK / "registry"),
         ("local images, build cache, base images", WORK / "home"),
         ("what skopeo pulled back (an OCI layout)", WORK / "pulled"),
+        ("users, robots, quotas, audit, many nodes", TOP / "docs" / "registry.md"),
         ("the user guide", TOP / "docs" / "guide.md"),
     ):
         print(f"  {what:<42} {where}")

@@ -308,7 +308,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Logins",
                 "By what was shown and what came of it.",
                 "reqps",
-                ((rate("argosy_logins_total", "credential, outcome"), "{{credential}} {{outcome}}"),),
+                (
+                    (
+                        rate("argosy_logins_total", "credential, outcome"),
+                        "{{credential}} {{outcome}}",
+                    ),
+                ),
             ),
             Panel(
                 "Denials",
