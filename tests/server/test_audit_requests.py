@@ -227,3 +227,22 @@ def test_denials_of_many_names_are_bounded(tmp_path: Path) -> None:
             assert len(denials._held) <= 21
         found = entries(world.serving, outcome="denied")
         assert sum(e["count"] for e in found) == 60
+
+
+def test_a_repository_that_a_push_makes_and_a_blob_that_it_takes_over_are_entries(
+    tmp_path: Path,
+) -> None:
+    with served(tmp_path) as (client, serving):
+        blob = client.at("team/app").push_blob(b"x")
+        other = client.at("team/other")
+        assert other("POST", f"blobs/uploads/?mount={blob}&from=team/app").status == 201
+        assert other("POST", f"blobs/uploads/?mount={blob}&from=team/none").status == 202
+        found = [(e["action"], e["resource"], e["project"]) for e in entries(serving)]
+        assert found == [
+            ("project.create", "team", "team"),
+            ("repository.create", "team/app", "team"),
+            ("repository.create", "team/other", "team"),
+            ("blob.mount", "team/other", "team"),
+        ]
+        (mounted,) = entries(serving, action="blob.mount")
+        assert (mounted["digest"], mounted["details"]) == (blob, {"from": "team/app"})

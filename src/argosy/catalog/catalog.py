@@ -7,6 +7,7 @@ prunes by. A write is on disk, and seen by every later read, when it returns.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -117,6 +118,9 @@ class Catalog:
             if (held := rows.blob(conn, source, digest)) is None:
                 return False
             _link(conn, name, digest, held, by)
+            # Bytes of one repository can now be read through another; what is pushed as bytes
+            # is in the entry of the manifest that needs it.
+            record(conn, by, replace(_entry("blob.mount", name, digest), details={"from": source}))
             return True
 
         return await self._db.write(link)

@@ -56,9 +56,11 @@ def place(conn: Connection, name: str, by: Actor) -> Place:
     upsert(conn, t.repositories, [row], key=("name",))  # somebody else may make it now
     orphan = (t.repositories.c.name == name) & t.repositories.c.project_id.is_(None)
     conn.execute(update(t.repositories).where(orphan).values(project_id=payer.id))
-    repository = rows.repository(conn, name)
-    assert repository is not None, "it has just been made"
-    return Place(repository, payer)
+    r = t.repositories.c
+    made = conn.execute(select(r.id, r.created_at).where(r.name == name)).one()
+    if made.created_at == row["created_at"]:  # else somebody else has made it
+        record(conn, by, Entry(action="repository.create", resource=name, project=project))
+    return Place(made.id, payer)
 
 
 def _place(conn: Connection, name: str) -> Place | None:
