@@ -143,6 +143,21 @@ async def test_each_request_may_go_to_another_node(
         assert await objects(one) == [kept.key]
 
 
+async def test_a_node_with_smaller_parts_goes_on_with_what_one_with_bigger_ones_left(
+    catalog: Catalog, s3_options: S3Options
+) -> None:
+    async with node(catalog, replace(s3_options, part_size=16 * MIB)) as one:
+        async with node(catalog, replace(s3_options, part_size=5 * MIB)) as two:
+            upload = await one.begin(OWNER)
+            async with upload.turn() as turn:
+                await written(turn, BODY[: 14 * MIB])
+            async with (await two.resume(OWNER, upload.id)).turn() as turn:
+                await written(turn, BODY[14 * MIB :])
+                stored = await published(catalog, turn, NAME)
+            assert await content(two, stored, NAME) == BODY
+            assert await objects(two) == [stored.key]
+
+
 async def test_many_small_chunks_come_to_one_blob(catalog: Catalog, storage: S3Storage) -> None:
     upload = await storage.begin(OWNER)
     step = MIB + 4321

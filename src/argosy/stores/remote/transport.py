@@ -55,7 +55,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes | memoryview | None = None
     stream: Body | None = field(default=None, repr=False)
     length: int | None = None
     once: bool = False

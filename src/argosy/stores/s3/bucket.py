@@ -9,7 +9,7 @@ import hashlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ class Call:
     key: str = ""
     query: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
-    body: bytes = b""
+    body: bytes | memoryview = field(default=b"", repr=False)
     wanted: tuple[int, ...] = (200, 204)
 
 
@@ -74,7 +74,7 @@ class Bucket:
         """Give the connections back."""
         await self._transport.close()
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes | memoryview) -> None:
         """Store an object."""
         await self._do(
             Call(name="PutObject", what="store an object", method="PUT", key=key, body=body)
@@ -141,7 +141,7 @@ class Bucket:
         )
         return (await self._document(call)).get("UploadId")
 
-    async def put_part(self, key: str, upload: str, number: int, body: bytes) -> str:
+    async def put_part(self, key: str, upload: str, number: int, body: bytes | memoryview) -> str:
         """Store a part; its ETag."""
         query = {"partNumber": str(number), "uploadId": upload}
         call = Call(
@@ -325,7 +325,7 @@ class Bucket:
             method=call.method, url=url, headers=headers, body=call.body if has_body else None
         )
 
-    async def _payload(self, body: bytes) -> str:
+    async def _payload(self, body: bytes | memoryview) -> str:
         if not body:
             return EMPTY
         if not self._hashes:

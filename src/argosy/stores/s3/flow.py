@@ -6,6 +6,7 @@ waits, and with it the client.
 """
 
 import asyncio
+import mmap
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -53,7 +54,7 @@ class PartFlow:
     ) -> None:
         self.target: Final = target
         self.parts: list[Part] = []  # those stored in this turn
-        self.buffer = bytearray()
+        self._filling: _Filling | None = None
         self.failed: ArgosyError | None = None
         self._bucket = bucket
         self._room = room
@@ -68,14 +69,23 @@ class PartFlow:
         self._check()
         view = memoryview(piece)
         while view:
-            room = self.target.part_size(self._bucket.options.part_size) - len(self.buffer)
-            self.buffer += view[:room]
-            if len(view) >= room:
-                self._hand_over()
-            view = view[room:]
+            view = view[self.fill(view) :]
+            if self._filling is not None and self._filling.full:
+                self._hand_over(self._filling.content)
+                self._filling = None
 
-    def _hand_over(self) -> None:
-        part, self.buffer = bytes(self.buffer), bytearray()
+    def fill(self, piece: bytes | memoryview) -> int:
+        """Take as much as the part that is being filled has room for, and send nothing."""
+        if self._filling is None:
+            self._filling = _Filling(self.target.part_size(self._bucket.options.part_size))
+        return self._filling.add(piece)
+
+    @property
+    def rest(self) -> memoryview:
+        """What has not been handed over."""
+        return memoryview(b"") if self._filling is None else self._filling.content
+
+    def _hand_over(self, part: memoryview) -> None:
         while not self._under_way.acquire(timeout=_LOOK):
             self._check()
         if not self._room.take(len(part), lambda: self.failed is None and not self._closed):
@@ -90,7 +100,7 @@ class PartFlow:
         if self._closed:
             raise StorageUnavailable("the upload was broken off", remedy="send it again")
 
-    def _start(self, number: int, part: bytes) -> None:
+    def _start(self, number: int, part: memoryview) -> None:
         if self._closed:
             self._done(len(part))
             return
@@ -98,7 +108,7 @@ class PartFlow:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _store(self, number: int, part: bytes) -> None:
+    async def _store(self, number: int, part: memoryview) -> None:
         try:
             if self.failed is None:
                 await self.put(number, part)
@@ -111,7 +121,7 @@ class PartFlow:
         self._room.give(size)
         self._under_way.release()
 
-    async def put(self, number: int, part: bytes) -> None:
+    async def put(self, number: int, part: memoryview) -> None:
         """Store one part, whatever its size."""
         key, upload = await self.target.multipart()
         etag = await self._bucket.put_part(key, upload, number, part)
@@ -137,6 +147,34 @@ class PartFlow:
         self._closed = True
         for task in self._tasks:
             task.cancel()
+
+
+class _Filling:
+    """A part that is being filled, in memory that goes back to the system afterwards.
+
+    Python's own memory would stay with the process: blocks of megabytes, in many threads.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._view = memoryview(mmap.mmap(-1, size))  # pages come when they are written to
+        self._length = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more goes in."""
+        return self._length == len(self._view)
+
+    @property
+    def content(self) -> memoryview:
+        """What is in it."""
+        return self._view[: self._length]
+
+    def add(self, piece: bytes | memoryview) -> int:
+        """Take what there is room for; how many bytes that were."""
+        count = min(len(piece), len(self._view) - self._length)
+        self._view[self._length : self._length + count] = piece[:count]
+        self._length += count
+        return count
 
 
 class Target:

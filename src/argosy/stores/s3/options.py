@@ -35,7 +35,7 @@ class S3Options:
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     lease: float = 30.0  # seconds an upload stays ours after a sign of life
-    memory: int = 192 << 20  # bytes of parts on their way, of all uploads of this process
+    memory: int = 96 << 20  # bytes of parts on their way, of all uploads of this process
 
     def checked(self) -> "S3Options":
         """These options; ConfigError if they cannot work."""

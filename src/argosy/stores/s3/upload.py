@@ -151,14 +151,14 @@ class S3Turn:
         if not len(piece):
             return
         if self._fresh:
-            asyncio.run_coroutine_threadsafe(self._take_tail(), self._loop).result()
+            self._flow.add(asyncio.run_coroutine_threadsafe(self._tail(), self._loop).result())
         if self._hash is not None:
             self._hash.update(piece)
         self._flow.add(piece)
         self._upload.offset += len(piece)
 
-    async def _take_tail(self) -> None:
-        """Have what was left of the turn before in the buffer; it is a part of its own no more."""
+    async def _tail(self) -> bytes:
+        """What was left of the turn before; it is a part of its own no more."""
         state = self._state
         tail = state.tail
         if state.tail_key:
@@ -175,8 +175,8 @@ class S3Turn:
                 actual=sum(part.size for part in parts) + len(tail),
             )
         self._state = replace(state, parts=parts, tail=b"")
-        self._flow.buffer += tail
         self._fresh = False
+        return tail
 
     async def commit(self, digest: Digest) -> Stored:
         """The whole is an object of its own; DigestMismatch keeps nothing."""
@@ -203,14 +203,14 @@ class S3Turn:
         if self._fresh and state.tail_key and not state.parts:
             return state.tail_key, True
         if self._fresh and state.tail:
-            await self._take_tail()
+            flow.fill(await self._tail())  # a few bytes
         if not (state.parts or flow.parts):
             key = naming.blob(self._claim.holder)
             self._whole = True
-            await self._bucket.put(key, bytes(flow.buffer))
+            await self._bucket.put(key, flow.rest)
             return key, True
-        if flow.buffer:
-            await flow.put(self._target.number(), bytes(flow.buffer))
+        if flow.rest:
+            await flow.put(self._target.number(), flow.rest)
         parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
         key, upload = await self._target.multipart()
         try:
@@ -297,12 +297,12 @@ class S3Turn:
         await self._ledger.give(self._claim, state)
 
     async def _left(self) -> State:
-        """Store what is in the buffer, so that any node finds all that came."""
-        flow, rest = self._flow, bytes(self._flow.buffer)
+        """Store what is no part yet, so that any node finds all that came."""
+        flow, rest = self._flow, self._flow.rest
         tail, tail_key = b"", ""
         whole = not (self._state.parts or flow.parts)
         if len(rest) <= _INLINE and not self._whole:
-            tail = rest
+            tail = bytes(rest)
         elif whole:
             tail_key = naming.blob(self._claim.holder)
             await self._bucket.put(tail_key, rest)
