@@ -195,8 +195,8 @@ class Wire:
         return True
 
     def _judge(self, method: str, target: str, status: int, content: bytes) -> None:
-        """A refusal of the registry has a body that says why; a balancer's may be anything."""
-        if status < 400 or method == "HEAD" or status in (502, 503, 504):
+        """A refusal has a body that says why, whoever refuses."""
+        if status < 400 or method == "HEAD":
             return
         try:
             told = json.loads(content)

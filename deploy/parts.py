@@ -244,32 +244,61 @@ defaults
     timeout client 60s
     timeout server 60s
     timeout http-request 20s
-    option httpchk GET /readyz
+    timeout check 2s
     # A request that reached no node is sent to another one; one that did is the client's to repeat.
     option redispatch
     retries 3
     retry-on conn-failure
-frontend registry
-    bind 127.0.0.1:{port}
-    http-request set-header X-Forwarded-Proto http
+    balance leastconn
+    default-server check inter 1s fall 2 rise 1{lookup}
+    # What the balancer refuses itself reads as what the registry refuses.
+    http-error status 502 content-type application/json string '{{"errors":[{{"code":"UNAVAILABLE",\
+"message":"the node that had the request is gone: try again"}}]}}'
+    http-error status 503 content-type application/json string '{{"errors":[{{"code":"UNAVAILABLE",\
+"message":"no node can be reached: try again in a moment"}}]}}' hdr Retry-After 1
+    http-error status 504 content-type application/json string '{{"errors":[{{"code":"UNAVAILABLE",\
+"message":"the node that has the request takes too long: try again"}}]}}'
+{resolvers}frontend registry
+    bind {bind}
     option forwardfor
+    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
+    # If no node is ready (the database is away), whoever lives answers: what is in memory is still
+    # pulled, and a refusal says why.
+    use_backend living if {{ nbsrv(nodes) eq 0 }}
     default_backend nodes
 backend nodes
-    balance leastconn
+    option httpchk GET /readyz
+{servers}
+backend living
+    option httpchk GET /healthz
 {servers}
 """
+
+_DOCKER = """\
+resolvers docker
+    nameserver dns 127.0.0.11:53
+"""
+
+
+def balancing(nodes: Sequence[str], bind: str, *, docker: bool = False) -> str:
+    """The settings of haproxy before nodes (`host:port`); `docker`: names are docker's to look up."""
+    servers = "\n".join(f"    server node{number} {at}" for number, at in enumerate(nodes, 1))
+    return _HAPROXY.format(
+        bind=bind,
+        servers=servers,
+        lookup=" init-addr last,libc,none resolvers docker" if docker else "",
+        resolvers=_DOCKER if docker else "",
+    )
 
 
 def haproxy(folder: Path, nodes: Sequence[tuple[str, int]]) -> tuple[Part, int]:
     """A load balancer before the nodes, and its port."""
     port = free_port()
-    servers = "\n".join(
-        f"    server node{number} {host}:{at} check inter 500ms fall 2 rise 1"
-        for number, (host, at) in enumerate(nodes, 1)
-    )
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "haproxy.cfg"
-    config.write_text(_HAPROXY.format(port=port, servers=servers))
+    where = [f"{host}:{at}" for host, at in nodes]
+    config.write_text(balancing(where, f"127.0.0.1:{port}"))
     part = Part("haproxy", folder, [program("haproxy"), "-db", "-f", str(config)])
     part.ready = answers(f"http://127.0.0.1:{port}/healthz")
     return part, port

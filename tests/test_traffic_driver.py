@@ -41,7 +41,7 @@ def test_changed_bytes_are_corrupt(tmp_path):
 
 def _path(serving: Serving, digest: str) -> str:
     name = digest.removeprefix("sha256:")
-    return os.path.join(serving.data, "blobs", "sha256", name[:2], name)
+    return os.path.join(serving.app.store.root, "blobs", "sha256", name[:2], name)
 
 
 def _size(serving: Serving, digest: str) -> int:
