@@ -1,9 +1,11 @@
 """Several processes on one port: who dies is replaced, who is replaced drops nothing, and all see one truth."""
 
 import hashlib
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -180,3 +182,44 @@ def test_a_port_that_is_taken_is_told_like_any_error(tmp_path):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
         assert done.returncode == 6
         assert "cannot listen on" in done.stderr
+
+
+def counted(client: Client, name: str) -> float:
+    """One sample of the metrics page."""
+    page = client("GET", "/metrics").body.decode()
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+
+def test_every_worker_has_one_page_of_metrics_that_never_goes_back(tmp_path):
+    with served(tmp_path) as it:
+        it.client.push_image("v1", "x")
+        for _ in range(30):  # each is a connection of its own: both workers get some
+            assert it.client("GET", "manifests/v1").status == 200
+        pulls = 'argosy_pulls_total{kind="manifest"'
+        until(lambda: counted(it.client, pulls) == 30)
+        assert counted(it.client, "argosy_workers ") == 2
+        seen = [counted(it.client, "argosy_http_requests_total") for _ in range(20)]
+        assert seen == sorted(seen)
+        gone = min(it.workers)
+        os.kill(gone, signal.SIGKILL)
+        until(lambda: len(it.workers - {gone}) == 2)
+        until(lambda: counted(it.client, "argosy_workers ") == 2)
+        assert counted(it.client, pulls) == 30  # what it counted stays
+
+
+def test_one_worker_keeps_the_audit_log_for_all(tmp_path):
+    with served(tmp_path, ARGOSY_LOG_LEVEL="info", ARGOSY_LOG_FORMAT="json") as it:
+        for number in range(6):
+            it.client.push_image(f"v{number}", f"{number}")
+
+        def sealed() -> bool:
+            with sqlite3.connect(tmp_path / "data" / "argosy.db") as conn:
+                found = conn.execute("SELECT count(*), count(sequence) FROM audit").fetchone()
+            conn.close()
+            return found == (8, 8)  # six pushes, and the project and the repository they made
+
+        until(sealed)
+    lines = [json.loads(line) for line in it.log.read_text().splitlines() if line[:1] == "{"]
+    answers = [line for line in lines if line.get("event") == "request"]
+    assert {line["status"] for line in answers} <= {200, 201, 202}
+    assert len({line["request"] for line in answers}) == len(answers)

@@ -129,6 +129,15 @@ class MemoryBody:
 NO_BODY: Final = MemoryBody()
 _ids = itertools.count(1)
 _id_prefix = os.urandom(4).hex()
+
+
+def _renew_prefix() -> None:
+    """A worker is forked when this module has been loaded: each needs a prefix of its own."""
+    global _id_prefix  # noqa: PLW0603 - it belongs to the process
+    _id_prefix = os.urandom(4).hex()
+
+
+os.register_at_fork(after_in_child=_renew_prefix)
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,63}")
 
 
