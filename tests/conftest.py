@@ -5,12 +5,17 @@ import signal
 
 import pytest
 import pytest_socket
+from hypothesis import settings
 
 pytest_plugins = ["tests.peers", "tests.postgres", "tests.seaweed", "tests.slapd", "tests.oidc_provider"]
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, and an ignored
 # signal is inherited: the commands that tests start and interrupt would not hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What a test promises is no number of milliseconds, and machines are shared.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)
