@@ -1,5 +1,6 @@
 """Docker's token service, as its clients talk to it (token.md, oauth.md)."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -8,8 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import Connection, select
 
 from argosy.access.permission import Role
+from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from tests.guarded import PASSWORD, World, guarded
 from tests.serving import Answer
@@ -183,6 +186,39 @@ def test_other_grants_are_refused_as_oauth2_says(
 def test_a_form_has_to_be_one(world: World) -> None:
     assert world.client("POST", "/token", "{}", {"Content-Type": "application/json"}).status == 400
     assert world.client("PUT", "/token", "").status == 405
+
+
+def test_a_form_that_is_too_long_is_refused(world: World) -> None:
+    refused = post(world, grant_type="password", username="dev", password="x" * 100_000)
+    assert (refused.status, refused.json["error"]) == (413, "invalid_request")
+    many = "&".join(f"f{n}=1" for n in range(200))
+    assert world.client("POST", "/token", many, FORM).status == 400
+
+
+def test_every_login_that_is_refused_is_in_the_audit_log(world: World) -> None:
+    world.client.by("mallory", "guess")("GET", "/token")
+    post(world, grant_type="password", username="trudy", password="guess")
+    post(world, grant_type="refresh_token", refresh_token="arg_ref_" + "a" * 36)
+    world.client.by("dev", PASSWORD).at("elsewhere/app")("GET", "manifests/v1")
+    a = t.audit.c
+
+    def denied(conn: Connection) -> list[tuple[Any, ...]]:
+        found = select(a.actor, a.action, a.resource, a.details).where(a.outcome == "denied")
+        return [tuple(row) for row in conn.execute(found)]
+
+    async def written() -> list[tuple[Any, ...]]:
+        async with asyncio.timeout(20):
+            while True:
+                rows = await world.serving.app.catalog.database.read(denied)
+                if {"mallory", "trudy"} <= {row[3].get("as") for row in rows}:
+                    return rows
+                await asyncio.sleep(0.05)
+
+    rows = world.run(written())
+    assert any(row[3].get("as") == "a refresh token" for row in rows)
+    pulled = [row for row in rows if row[0] == "dev" and row[2].startswith("elsewhere/app")]
+    assert "dev lacks pull on repository elsewhere/app" in pulled[0][3]["reason"]
+    assert "guess" not in str(rows)
 
 
 def test_an_access_token_gives_no_tokens(world: World) -> None:

@@ -27,7 +27,7 @@ from argosy.access.service import Access
 from argosy.errors import RegistryUnavailable, StorageError, UsageError
 from argosy.meters import declared as meters
 from argosy.server.access_guard import AccessGuard
-from argosy.server.http.messages import Request, Response
+from argosy.server.http.messages import BodyTooLarge, Request, Response
 from argosy.values import frozen
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
@@ -82,6 +82,10 @@ class TokenService:
                     wait=1,
                 )
             )
+        except BodyTooLarge as e:
+            return _refused(
+                _Failure(status=413, error="invalid_request", code="UNSUPPORTED", reason=e.summary)
+            )
         except UsageError as e:
             words = ": ".join(part for part in (e.summary, e.why) if part)
             return _refused(
@@ -108,7 +112,7 @@ class TokenService:
         scopes = parse_scopes(asked.get("scope", ()))
         who = await self._guard.login(request)
         if isinstance(who, Deny):
-            return _refused(_wrong(who.reason, who.remedy, who.wait))
+            return _denied(request, who.reason, who.remedy, who.wait)
         offline = _one(asked, "offline_token").lower() in _YES
         request.principal = who
         return _given(await self._issue(who, scopes, _client(asked) if offline else None))
@@ -123,14 +127,14 @@ class TokenService:
                     request, _one(form, "username"), _one(form, "password")
                 )
                 if isinstance(who, Deny):
-                    return _refused(_wrong(who.reason, who.remedy, who.wait))
+                    return _denied(request, who.reason, who.remedy, who.wait)
             case "refresh_token":
                 refresh = _one(form, "refresh_token")
                 found = await self._access.refreshing.redeem(refresh)
                 if isinstance(found, Refused):
-                    return _refused(
-                        _wrong("the refresh token is not good any more", "log in again")
-                    )
+                    request.tried = request.tried or "a refresh token"
+                    reason = "the refresh token is not good any more"
+                    return _denied(request, reason, "log in again")
                 who = found
             case grant if grant == EXCHANGE:
                 return await self._exchanged(request, form, scopes)
@@ -155,7 +159,8 @@ class TokenService:
         logins = self._access.logins
         who = await logins.exchange(_one(form, "subject_token"), _one(form, "robot"))
         if isinstance(who, Refused):
-            return _refused(_wrong(who.reason, who.remedy))
+            request.tried = _one(form, "robot") or "a CI job"
+            return _denied(request, who.reason, who.remedy)
         request.principal = who
         answer = await self._issue(who, scopes, _client(form) or "workload")
         answer |= {"issued_token_type": _ISSUED, "username": who.name}
@@ -218,6 +223,12 @@ def _one(fields: Mapping[str, Sequence[str]], name: str) -> str:
 
 def _client(fields: Mapping[str, Sequence[str]]) -> str:
     return _one(fields, "client_id")
+
+
+def _denied(request: Request, reason: str, remedy: str = "", wait: float = 0.0) -> Response:
+    """A login that was refused: also for the audit log."""
+    request.denial = reason
+    return _refused(_wrong(reason, remedy, wait))
 
 
 def _wrong(reason: str, remedy: str = "", wait: float = 0.0) -> _Failure:
