@@ -17,7 +17,7 @@ from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
-from argosy.catalog.databases.marks import Mark, Marks, leave, was_committed
+from argosy.catalog.databases.marks import Mark, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.locks import Space, exclusive
 from argosy.catalog.places import place
@@ -30,7 +30,7 @@ from tests.catalog.pushing import NAME, image, push, verify
 from tests.peers import free_port
 from tests.postgres import PASSWORD, Postgres, postgres_program
 
-BRIEF = DatabaseOptions(patience=0.5, pool=3)
+BRIEF = DatabaseOptions(patience=1, pool=3)
 LASTING = DatabaseOptions(patience=30)
 
 
@@ -104,7 +104,7 @@ async def test_a_server_that_stays_away_is_told_after_a_bounded_time(
                 began = time.monotonic()
                 with pytest.raises(StorageUnavailable) as caught:
                     await ask
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < 6
                 assert caught.value.remedy
                 assert PASSWORD not in str(caught.value.to_json())
         finally:
@@ -256,7 +256,7 @@ async def test_more_requests_than_connections_wait_their_turn_and_then_are_told(
 
         await asyncio.gather(*(database.read(asleep(0.05)) for _ in range(9)))  # type: ignore[arg-type]
         outcomes = await asyncio.gather(
-            *(database.read(asleep(1.2)) for _ in range(5)),  # type: ignore[arg-type]
+            *(database.read(asleep(2.5)) for _ in range(5)),  # type: ignore[arg-type]
             return_exceptions=True,
         )
         told = [o for o in outcomes if isinstance(o, StorageUnavailable)]
@@ -431,24 +431,20 @@ async def test_a_pushed_image_is_kept_byte_for_byte(postgres_url: str) -> None:
 
 
 async def test_the_fate_of_a_transaction_is_known_whatever_became_of_its_number(
-    postgres: Postgres, postgres_url: str
+    postgres_url: str,
 ) -> None:
     """A crash may give the number of a lost transaction to another one that commits."""
-    marks = Marks()
+    there, lost = Mark("a", 1), Mark("b", 1)
     async with open_database(postgres_url) as database:
-        lost, there = marks.take(), marks.take()
         await database.write(lambda conn: leave_after_writing(conn, there))
         assert await database.write(lambda conn: was_committed(conn, there))
         assert not await database.write(lambda conn: was_committed(conn, lost))
-        marks.give_back(there)
-        later = marks.take()
-        assert later.slot == there.slot
-        assert not await database.write(lambda conn: was_committed(conn, later))
+        assert not await database.write(lambda conn: was_committed(conn, Mark("a", 2)))
         assert await database.write(lambda conn: was_committed(conn, there))
 
 
 async def test_who_looks_a_transaction_up_waits_for_its_end(postgres_url: str) -> None:
-    mark = Marks().take()
+    mark = Mark("a", 1)
     async with open_database(postgres_url) as one, open_database(postgres_url) as two:
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
@@ -475,7 +471,9 @@ async def test_marks_do_not_pile_up(postgres_url: str) -> None:
     async with open_catalog(postgres_url, few) as catalog:
         await asyncio.gather(*(push(catalog, "v1", seed=f"{n}".encode()) for n in range(40)))
         db = catalog.database
-        assert await db.read(lambda conn: conn.execute(asked).scalar_one()) <= 2 * few.pool
+        assert (
+            await db.read(lambda conn: conn.execute(asked).scalar_one()) <= few.pool + 1
+        )  # and who migrated
         before = await db.read(lambda conn: conn.execute(asked).scalar_one())
         for _ in range(5):
             await db.write(lambda conn: conn.execute(text("SELECT 1")).scalar())

@@ -28,6 +28,7 @@ INSERT INTO commit_marks (slot, token, at) VALUES (:slot, 0, :at)
 ON CONFLICT (slot) DO UPDATE SET at = excluded.at RETURNING token
 """)
 _FORGET: Final = text("DELETE FROM commit_marks WHERE at < :at")
+_INFO: Final = "argosy.slot"
 _KEPT: Final = 24 * 3600 * 1_000_000  # microseconds; a lost transaction is looked up within seconds
 
 
@@ -40,22 +41,23 @@ class Mark:
 
 
 class Marks:
-    """The slots of one process; who has a slot is the only one to write it."""
+    """The marks of one process.
+
+    A connection has a slot, which ends with it: so who has the connection is the only one to
+    write the slot, and a dead one holds up nobody.
+    """
 
     def __init__(self) -> None:
         self._node = os.urandom(8).hex()
+        self._slots = itertools.count()
         self._tokens = itertools.count(1)
-        self._made = itertools.count()
-        self._free: list[str] = []
 
-    def take(self) -> Mark:
-        """A mark for the transaction that begins now."""
-        slot = self._free.pop() if self._free else f"{self._node}:{next(self._made)}"
+    def mark(self, conn: Connection) -> Mark:
+        """A mark for the transaction on this connection."""
+        slot = conn.info.get(_INFO)
+        if slot is None:
+            slot = conn.info[_INFO] = f"{self._node}:{next(self._slots)}"
         return Mark(slot, next(self._tokens))
-
-    def give_back(self, mark: Mark) -> None:
-        """The transaction is over, and it is known how: its slot may be used again."""
-        self._free.append(mark.slot)
 
 
 def leave(conn: Connection, mark: Mark) -> bool:

@@ -87,17 +87,14 @@ class PostgresDatabase:
 
     async def _transaction(self, function: Callable[[Connection], T]) -> T:
         result, mark, lost = await self._try(function)
-        committed = lost is None or await self._was_committed(mark, lost)
-        self._marks.give_back(mark)  # not after an error: a dead connection may hold it for a while
-        if lost is not None and not committed:
+        if lost is not None and not await self._was_committed(mark, lost):
             raise lost
         return result
 
     async def _try(self, function: Callable[[Connection], T]) -> tuple[T, Mark, Exception | None]:
         """Do it; with what went wrong, if the connection was lost while it was committed."""
         async with self._connection(self._engine) as conn:
-            mark = self._marks.take()
-            result, wrote, told = await conn.run_sync(_run, function, mark)
+            result, told, mark, wrote = await conn.run_sync(_run, function, self._marks)
             try:
                 await conn.commit()
             except Exception as e:
@@ -195,12 +192,16 @@ class PostgresDatabase:
         await self._engine.dispose()
 
 
-def _run(conn: Connection, function: Callable[[Connection], T], mark: Mark) -> tuple[T, bool, Told]:
+def _run(
+    conn: Connection, function: Callable[[Connection], T], marks: Marks
+) -> tuple[T, Told, Mark, bool]:
+    """Its result, what it told, and its mark, if it wrote anything."""
     told = listen(conn)
     result = function(conn)
     for payload in payloads(told.far):
         conn.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
-    return result, leave(conn, mark), told
+    mark = marks.mark(conn)
+    return result, told, mark, leave(conn, mark)
 
 
 def _pauses() -> Any:
