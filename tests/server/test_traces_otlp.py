@@ -1,5 +1,6 @@
 """Traces: what a real OTLP receiver gets of requests, and what unsampled ones cost."""
 
+import asyncio
 import gzip
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from argosy.server.observing.tracing import (
     traces_url,
     tracing_to,
 )
+from argosy.settings import Settings
+from argosy.stores.remote.transport import Request as Upstream
+from argosy.stores.remote.transport import Transport, Trust
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -231,3 +235,35 @@ def test_a_traceparent_of_a_later_version_is_understood() -> None:
 def test_no_traceparent_raises(field: str) -> None:
     found = Parent.read(field)
     assert found is None or len(found.trace) == 32
+
+
+async def test_calls_of_other_services_are_part_of_the_trace_and_say_so(
+    collector: Collector,
+) -> None:
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    upstream = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/x"
+    transport = Transport(Settings(), lambda _url: Trust())
+
+    async def answer(_asked: Request) -> Response:
+        async with await transport.send(Upstream(method="GET", url=url)) as found:
+            return Response(found.status)
+
+    async with upstream:
+        async with tracing_to(TracingOptions(endpoint=collector.url)) as tracer:
+            asked = request(traceparent=f"00-{TRACE}-{SPAN}-01")
+            await exchange(Observer(answer, [], tracer=tracer), asked, 204)
+            unsampled = request(traceparent=f"00-{TRACE}-{SPAN}-00")
+            await exchange(Observer(answer, [], tracer=tracer), unsampled, 204)
+        await transport.close()
+    call = collector.named("HTTP GET")
+    assert call.parent_span_id == collector.named("GET nowhere").span_id
+    assert f"traceparent: 00-{TRACE}-{call.span_id.hex()}-01" in heads[0].lower()
+    assert "traceparent" not in heads[1].lower()

@@ -37,6 +37,7 @@ from argosy.catalog.cache import Cache
 from argosy.catalog.database import Database
 from argosy.catalog.people import LOCAL, User
 from argosy.meters import declared as meters
+from argosy.tracing import span
 from argosy.values import frozen
 
 log = logging.getLogger("argosy.access")
@@ -263,7 +264,8 @@ class Logins:
         for backend in self._backends.values():
             if user is not None and backend.name != user.backend:
                 continue
-            identity = await backend.verify(name, password)
+            with span(f"login.{backend.name}"):
+                identity = await backend.verify(name, password)
             if identity is not None:
                 return await self._onboarded(identity, address)
         return WRONG

@@ -21,7 +21,7 @@ from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
-from argosy import __version__
+from argosy import __version__, tracing
 from argosy.concurrency import first_error, in_thread
 from argosy.content.store import Body
 from argosy.errors import ConfigError
@@ -133,7 +133,8 @@ class Transport:
         """Send one request; its answer, whatever the status. NetworkError if none came."""
         check_url(request.url)
         trust = await self._trust(request.url)
-        with translated(request.url):
+        host = urlsplit(request.url).netloc.rpartition("@")[2]
+        with tracing.span(f"HTTP {request.method}", server_address=host), translated(request.url):
             sending = self._prepared(request, trust)
             if isinstance(sending, _Upload):
                 return Answer(request, sending.request, await sending.send(request))
@@ -279,7 +280,7 @@ class _Outflow:
 
 
 def _outgoing(request: Request) -> dict[str, str]:
-    headers = dict(request.headers)
+    headers = {**request.headers, **dict(tracing.headers())}
     if request.length is not None:
         headers["Content-Length"] = str(request.length)
     elif not request.body and request.method in ("POST", "PUT", "PATCH"):

@@ -5,7 +5,6 @@ from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
-from argosy import tracing
 from argosy.catalog.auditing.searching import AuditEntry
 from argosy.errors import ConfigError, NetworkError
 from argosy.settings import Settings
@@ -48,7 +47,6 @@ class Endpoint:
         headers = {
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": f"{entries[0].sequence}-{entries[-1].sequence}",
-            **dict(tracing.headers()),
         }
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
