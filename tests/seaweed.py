@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -169,8 +170,11 @@ middle of the answer's body.
 class FaultProxy:
     """A proxy before an S3 service, one request after the other on each connection."""
 
-    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, target: int, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self._target = target
+        self._tls = tls
         self.fault: Fault = lambda _method, _target: ""
         self.gate = threading.Event()  # closed: requests wait
         self.gate.set()
@@ -184,7 +188,7 @@ class FaultProxy:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         self.gate.set()
@@ -205,11 +209,14 @@ class FaultProxy:
             threading.Thread(target=self._serve, args=[client], daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, suppress(OSError, ValueError):
-            reader = client.makefile("rb")
-            while (first := reader.readline()) and self._exchange(client, reader, first):
+        with client, suppress(OSError, ValueError), self._secured(client) as secured:
+            reader = secured.makefile("rb")
+            while (first := reader.readline()) and self._exchange(secured, reader, first):
                 pass
         self._open.discard(client)
+
+    def _secured(self, client: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(client, server_side=True) if self._tls else client
 
     def _exchange(self, client: socket.socket, reader: object, first: bytes) -> bool:
         head, length = _head(reader)

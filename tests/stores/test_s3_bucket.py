@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import ssl
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from argosy.stores.s3.documents import completion, parse
 from argosy.stores.s3.failures import Missing, Refused
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.signing import Credentials
-from tests.peers import free_port
+from tests.peers import free_port, run
 from tests.seaweed import SECRET, FaultProxy, Seaweed
 
 BODY = os.urandom(300_000)
@@ -191,6 +193,33 @@ async def test_a_wrong_setting_is_named_and_no_secret_told(
     told = f"{found!r} {found.to_json()} {caplog.text}"
     assert SECRET not in told
     assert "wrong" not in told
+
+
+async def test_over_tls_the_service_needs_a_certificate_that_is_trusted(
+    seaweed: Seaweed, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "ca.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=s3"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    # An authority whose certificate is also the server's is refused by rustls.
+    words += ["-addext", "basicConstraints=critical,CA:FALSE", "-out", str(certificate)]
+    run("openssl", *words)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    proxy = FaultProxy(seaweed.port, tls=context)
+    try:
+        options = seaweed.options(endpoint=proxy.endpoint, retries=0)
+        async with opened(options) as bucket:
+            with pytest.raises(StorageUnavailable) as caught:
+                await bucket.check()
+            assert "storage.s3.ca" in caught.value.remedy
+        async with opened(replace(options, ca=str(certificate))) as bucket:
+            await bucket.put("k", BODY)
+            assert await read(bucket, "k") == BODY
+        # TLS keeps the body whole, so it is not hashed once more.
+        assert "UNSIGNED-PAYLOAD" in "".join(proxy.heads)
+    finally:
+        proxy.close()
 
 
 def said(status: int, body: bytes = b"") -> ArgosyError:

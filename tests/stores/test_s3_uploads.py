@@ -25,6 +25,7 @@ from argosy.errors import (
     NotFound,
     RegistryError,
     SizeMismatch,
+    StorageError,
     StorageUnavailable,
 )
 from argosy.model.descriptor import Descriptor
@@ -199,6 +200,18 @@ async def test_many_pushing_the_same_blob_at_once_leave_one_object(
         assert await objects(one) == [found[0].key]
         assert await content(one, found[0], Digest.of(body)) == body
     assert await untouched(catalog) == []
+
+
+async def test_an_object_that_somebody_removed_is_an_error_of_the_storage(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    stored = await pushed(catalog, storage, BODY[:10])
+    await storage.bucket.delete(stored.key)
+    with pytest.raises(StorageError) as caught:
+        await content(storage, stored, Digest.of(BODY[:10]))
+    assert caught.value.remedy
+    with pytest.raises(NotFound):  # a blob of a time when there was no bucket
+        await content(storage, Stored(10), Digest.of(BODY[:10]))
 
 
 @pytest.mark.parametrize("size", [10, 9 * MIB])

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from argosy.errors import ArgosyError, NetworkError, NoSpace, NotFound, StorageError
+from argosy.errors import ArgosyError, NetworkError, NoSpace, NotFound, StorageError, TLSError
 from argosy.errors import StorageUnavailable as Unavailable
 from argosy.stores.s3.documents import parse
 
@@ -105,6 +105,8 @@ def unreachable(what: str, error: NetworkError, evidence: dict[str, Any]) -> Una
     return Unavailable(
         f"cannot {what} now",
         why=f"the object store cannot be reached: {error.why or error.summary}",
-        remedy="check storage.s3.endpoint and that the service runs",
+        remedy="set storage.s3.ca to the authority of its certificate, or renew that"
+        if isinstance(error, TLSError)
+        else "check storage.s3.endpoint and that the service runs",
         evidence={**evidence, "cause": error.code},
     )

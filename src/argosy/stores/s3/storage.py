@@ -16,11 +16,12 @@ from typing import Final
 
 from argosy.content.blob_storage import UploadLost
 from argosy.content.upload_ledger import State, UploadBook, UploadLedger
-from argosy.errors import InvalidDigest, NotFound, StorageUnavailable
+from argosy.errors import InvalidDigest, NotFound, StorageError, StorageUnavailable
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import HEX_LENGTH, Digest
 from argosy.stores.s3 import cleaning
 from argosy.stores.s3.bucket import Bucket, open_bucket
+from argosy.stores.s3.failures import Missing
 from argosy.stores.s3.flow import Room
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.upload import S3Upload
@@ -75,8 +76,16 @@ class S3Storage:
         if start >= desc.size:
             yield _nothing()  # a range that begins at the end is none
             return
-        async with self.bucket.get(key, start) as pieces:
-            yield pieces
+        try:
+            async with self.bucket.get(key, start) as pieces:
+                yield pieces
+        except Missing as e:  # not a blob that nobody has: one that was lost
+            raise StorageError(
+                f"the object of blob {desc.digest} is gone",
+                why="the catalog has it; somebody else has removed it from the bucket",
+                remedy="bring it back from a backup, or delete the blob and push it again",
+                evidence=e.evidence,
+            ) from e
 
     async def sweep(self, max_age: float) -> int:
         """Remove uploads nobody has written to for `max_age` seconds; how many. Any node may."""
