@@ -1,8 +1,10 @@
 """Real clients with identities from elsewhere: LDAP, htpasswd, an OIDC provider, a CI job's token."""
 
+import base64
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import bcrypt
 import pytest
 from sqlalchemy import Connection
 
+from argosy.access.identity import totp
 from argosy.access.identity.workload import Rule, add_rule
 from argosy.access.permission import Role
 from argosy.catalog import robots
@@ -245,6 +248,25 @@ def test_what_login_workload_keeps_serves_docker_podman_and_skopeo(
     plain = ["--tls-verify=false", "--authfile", auth]
     tags = json.loads(run("skopeo", "list-tags", *plain, f"docker://{image}"))
     assert tags["Tags"] == ["docker", "v1"]
+
+
+def test_somebody_of_the_directory_with_a_second_factor_needs_a_token(house: House) -> None:
+    name, password = "joerg", "jörg's pässword"
+    browser, asked = Browser(f"http://{house.host}"), "/token?service=argosy"
+    assert house.world.client.by(name, password)("GET", asked).status == 200
+    page = browser.press(browser.get("/login"), "Log in", name=name, password=password)
+    page = browser.press(page, "Set it up")
+    secret = base64.b32decode(page.codes[0])
+    now = totp.step_at(time.time())
+    browser.press(page, "Turn it on", code=totp.hotp(secret, now - 1))
+    answer = house.world.client.by(name, password)("GET", asked)
+    assert answer.status == 401
+    assert "personal access token" in answer.body.decode()
+    browser.cookies().clear()
+    page = browser.press(browser.get("/login"), "Log in", name="JOERG", password=password)
+    page = browser.press(page, "Go on", code=totp.hotp(secret, totp.step_at(time.time())))
+    token = browser.press(page, "Make a token", name="docker", days="").codes[0]
+    assert house.world.client.by(name, token)("GET", asked).status == 200
 
 
 def test_a_directory_that_is_down_is_503_and_the_others_go_on(tmp_path: Path) -> None:

@@ -128,6 +128,12 @@ def test_https_cookies_are_for_https_and_this_host_only(tmp_path: Path) -> None:
         )
         assert answer.status == 303
         cookie = answer["Set-Cookie"]
+        shown = {"Cookie": cookie.partition(";")[0]}
+        page = client("GET", "/account", None, shown).body.decode()
+        key = page.partition('name="key" value="')[2].partition('"')[0]
+        body, kind = form(key=key)
+        begun = client("POST", "/account/second-factor/begin", body, {**shown, **kind})
+        assert "otpauth://totp/Argosy%20registry.test:ann?" in begun.body.decode()
     assert cookie.startswith("__Host-argosy-session=")
     assert "; Secure" in cookie
 

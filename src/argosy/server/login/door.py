@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.flows import Flows
@@ -80,7 +80,9 @@ class Door:
     ) -> None:
         self._options = options
         flows = Flows(database, access.sealer)
-        self._entering = entering = Entering(access, database, flows, oidc)
+        host = urlsplit(options.public_url).netloc
+        label = f"Argosy {host}" if host else "Argosy"
+        self._entering = entering = Entering(access, database, flows, oidc, label=label)
         self._sessions = entering.sessions
         account = Account(access, database, entering.factor)
         device = Device(access, database, flows, entering, oidc)

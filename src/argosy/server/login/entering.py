@@ -41,7 +41,7 @@ class Entering:
         self._flows = flows
         self._oidc = oidc
         self.sessions: Final = Sessions(database)
-        self.factor: Final = SecondFactor(database, access.sealer)
+        self.factor: Final = SecondFactor(database, access.sealer, label)
 
     async def page(self, visit: Visit) -> Response:
         """GET /login."""
