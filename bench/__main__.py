@@ -2,12 +2,12 @@
 
 import sys
 
-from bench import build, cli, copy, layers, nodes, registry, tokens, zb
+from bench import build, catalog, cli, copy, layers, nodes, registry, tokens, zb
 
 
 def main() -> int:
     """Run all; a benchmark measures, it does not judge."""
-    for part in (registry, tokens, zb, nodes, copy, build, layers, cli):
+    for part in (registry, catalog, tokens, zb, nodes, copy, build, layers, cli):
         print(f"\n== {part.__name__}", flush=True)
         part.main(sys.argv[1:])
     return 0

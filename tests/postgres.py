@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +178,8 @@ def _postgres_template(postgres: Postgres) -> str:
         async with open_database(postgres.url("argosy_template")):
             pass
 
-    asyncio.run(migrate())
+    with ThreadPoolExecutor(1) as pool:  # an async test may ask for it while its loop runs
+        pool.submit(lambda: asyncio.run(migrate())).result()
     return "argosy_template"
 
 

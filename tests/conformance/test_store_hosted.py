@@ -19,19 +19,27 @@ class HostedPlace:
 
     store: Store
     root: Path
+    where: str
     stack: AsyncExitStack
 
     async def reopened(self) -> Source:
         await self.stack.aclose()
-        return await hosted(self.root, self.stack)
+        return await hosted(self.root, self.where, self.stack)
 
 
-async def hosted(root: Path, stack: AsyncExitStack) -> HostedRepository:
-    catalog = await stack.enter_async_context(open_catalog(str(root / "argosy.db")))
+async def hosted(root: Path, where: str, stack: AsyncExitStack) -> HostedRepository:
+    catalog = await stack.enter_async_context(open_catalog(where))
     return HostedRepository(catalog, BlobStore(str(root)), "suite/app")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_hosted_repository_keeps_the_promise(check: Check, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+async def test_hosted_repository_keeps_the_promise(
+    check: Check, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    where = str(tmp_path / "argosy.db")
+    if database == "postgres":
+        where = request.getfixturevalue("postgres_url")
     async with AsyncExitStack() as stack:
-        await check(HostedPlace(await hosted(tmp_path, stack), tmp_path, stack))
+        store = await hosted(tmp_path, where, stack)
+        await check(HostedPlace(store, tmp_path, where, stack))
