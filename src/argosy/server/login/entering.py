@@ -34,8 +34,15 @@ class Entering:
     """The pages of somebody who is not logged in yet."""
 
     def __init__(
-        self, access: Access, database: Database, flows: Flows, oidc: "Oidc | None"
+        self,
+        access: Access,
+        database: Database,
+        flows: Flows,
+        oidc: "Oidc | None",
+        *,
+        label: str = "Argosy",
     ) -> None:
+        """`label` is what an authenticator app calls this registry."""
         self._access = access
         self._db = database
         self._flows = flows
