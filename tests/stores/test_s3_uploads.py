@@ -210,6 +210,15 @@ async def test_an_object_that_somebody_removed_is_an_error_of_the_storage(
     with pytest.raises(StorageError) as caught:
         await content(storage, stored, Digest.of(BODY[:10]))
     assert caught.value.remedy
+    assert await catalog.blob(OWNER, Digest.of(BODY[:10])) == Stored(10, stored.key)  # in memory
+    mended = await pushed(catalog, storage, BODY[:10], owner="other/app")
+    assert mended.key == stored.key  # what was in force when its row was written
+    for owner in (OWNER, "other/app"):
+        kept = await catalog.blob(owner, Digest.of(BODY[:10]))
+        assert kept is not None
+        assert await content(storage, kept, Digest.of(BODY[:10])) == BODY[:10]
+    assert len(await objects(storage)) == 1
+    assert await untouched(catalog) == []
     with pytest.raises(NotFound):  # a blob of a time when there was no bucket
         await content(storage, Stored(10), Digest.of(BODY[:10]))
 

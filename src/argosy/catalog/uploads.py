@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, sel
 
 from argosy.catalog import schema as t
 from argosy.catalog.database import Database
+from argosy.catalog.databases.announcing import EVERYTHING, changed
 from argosy.content.blob_storage import Claim, Stored, UploadLost
 from argosy.content.upload_ledger import Held, Part, State
 from argosy.model.digest import Digest
@@ -64,6 +65,21 @@ class UploadRows:
         await self._db.write(
             lambda conn: conn.execute(delete(t.uploads).where(_ours(claim))) and None
         )
+
+    async def mend(self, digest: Digest, lost: Stored, stored: Stored) -> None:
+        """Put what is stored now in the place of a blob whose bytes are gone."""
+        b, claim = t.blobs, stored.claim
+        same = and_(b.c.digest == digest, b.c.key == lost.key)
+
+        def mend(conn: Connection) -> None:
+            found = conn.execute(update(b).where(same).values(key=stored.key, size=stored.size))
+            if claim is None or not found.rowcount:
+                return
+            if not conn.execute(delete(t.uploads).where(_ours(claim))).rowcount:
+                raise _lost(claim)
+            changed(conn, EVERYTHING)  # whichever repositories have it
+
+        await self._db.write(mend)
 
     async def untouched(self, seconds: float, most: int) -> Sequence[str]:
         """Uploads that nobody holds or has given back for so long, the oldest first."""

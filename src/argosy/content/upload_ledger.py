@@ -7,7 +7,8 @@ has. What is written about an upload counts only while the writer's token stands
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from argosy.content.blob_storage import Claim
+from argosy.content.blob_storage import Claim, Stored
+from argosy.model.digest import Digest
 from argosy.values import frozen
 
 
@@ -71,6 +72,10 @@ class UploadLedger(Protocol):
 
     async def end(self, claim: Claim) -> None:
         """Forget it, if it is still ours."""
+        ...
+
+    async def mend(self, digest: Digest, lost: Stored, stored: Stored) -> None:
+        """Put what is stored now in the place of a blob whose bytes are gone."""
         ...
 
 

@@ -83,7 +83,8 @@ class S3Storage:
             raise StorageError(
                 f"the object of blob {desc.digest} is gone",
                 why="the catalog has it; somebody else has removed it from the bucket",
-                remedy="bring it back from a backup, or delete the blob and push it again",
+                remedy="bring it back from a backup, or push it to a new repository: that mends it"
+                " everywhere",
                 evidence=e.evidence,
             ) from e
 

@@ -8,6 +8,7 @@ twice, as the object and as what may be the last part: so a commit has nothing t
 
 import asyncio
 import hashlib
+import logging
 import random
 import time
 import uuid
@@ -30,6 +31,8 @@ from argosy.stores.s3.options import SMALLEST_PART
 
 if TYPE_CHECKING:
     from argosy.stores.s3.storage import S3Storage
+
+log = logging.getLogger("argosy.stores.s3")
 
 PATIENCE = 10.0  # seconds to wait for another request on the same upload
 _INLINE: Final = 32 << 10  # bytes of a tail that go into the ledger's row
@@ -113,6 +116,7 @@ class S3Turn:
         self._fresh = bool(state.tail or state.tail_key)  # the rest of the turn before is there
         self._whole = False  # whether there may be an object of all that came
         self._stored: Stored | None = None
+        self._digest = Digest()
         self._ended = False
         self._before = ""  # who never gave it back, while that is not cleaned up
         self._renewing: asyncio.Task[None] | None = None
@@ -194,7 +198,7 @@ class S3Turn:
             await self._read_again(key, digest)
         for needless in {self._state.tail_key, *self._state.drop} - {"", key}:
             await self._bucket.delete(needless)
-        self._stored = Stored(size, key, self._claim)
+        self._stored, self._digest = Stored(size, key, self._claim), digest
         return self._stored
 
     async def _join(self) -> tuple[str, bool]:
@@ -231,11 +235,17 @@ class S3Turn:
             raise DigestMismatch("the uploaded blob", expected=digest, actual=actual)
 
     async def settle(self, kept: Stored) -> None:
-        """Let go: if another object is in force for the digest, ours goes."""
-        self._ended = True
+        """Let go: if another object is in force for the digest, ours goes, unless that one is gone."""
         if self._stored is not None and kept.key != self._stored.key:
-            await self._bucket.delete(self._stored.key)
-            await self._ledger.end(self._claim)
+            try:
+                await self._bucket.size(kept.key)
+            except Missing:
+                log.error("blob %s: its object %s was gone", self._digest, kept.key)
+                await self._ledger.mend(self._digest, kept, self._stored)
+            else:
+                await self._bucket.delete(self._stored.key)
+                await self._ledger.end(self._claim)
+        self._ended = True
 
     async def cancel(self) -> None:
         """Forget the upload and what it has stored; nothing, if it is not ours or has become a blob."""
