@@ -60,13 +60,16 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
         access = await stack.enter_async_context(
             open_access(database, sealing, access_options(settings), backends)
         )
-        await _first_admin(access)
         options = GuardOptions(
             public_url=settings.server.public_url,
             proxies=Proxies(settings.server.trusted_proxies),
         )
         guard = AccessGuard(access, options)
-        entrance = await stack.enter_async_context(open_entrance(settings, access, database, backends))
+        entrance = await stack.enter_async_context(
+            open_entrance(settings, access, database, backends)
+        )
+        # The last step: the password is told once, and not by a start that fails after it.
+        await _first_admin(access)
         yield Admission(
             guard=guard,
             access=access,
