@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select, update
 
 from argosy.access.permission import Role
 from argosy.catalog import schema as t
+from argosy.catalog.auditing.chain import GENESIS, link
 from argosy.catalog.auditing.sealing import Sealer
 from argosy.catalog.auditing.verifying import verify
 from argosy.meters import declared as meters
@@ -246,3 +247,30 @@ def test_a_repository_that_a_push_makes_and_a_blob_that_it_takes_over_are_entrie
         ]
         (mounted,) = entries(serving, action="blob.mount")
         assert (mounted["digest"], mounted["details"]) == (blob, {"from": "team/app"})
+
+
+def test_a_checkpoint_of_an_earlier_check_finds_a_log_that_was_chained_anew(tmp_path: Path) -> None:
+    with guarded(tmp_path) as world:
+        admin = world.client.by(ADMIN, PASSWORD)
+        database = world.serving.app.catalog.database
+        world.run(Sealer(database).once())
+        first = admin("GET", "/api/v1/audit/verify").json
+        assert first["intact"]
+        known = f"/api/v1/audit/verify?checkpoint={first['last']}:{first['hash']}"
+        assert admin("GET", known).json["intact"]
+        world.run(database.write(_chained_anew))
+        assert admin("GET", "/api/v1/audit/verify").json["intact"]
+        again = admin("GET", known).json
+        assert (again["intact"], again["broken_at"]) == (False, first["last"])
+        assert admin("GET", "/api/v1/audit/verify?checkpoint=17:zz").status == 400
+
+
+def _chained_anew(conn: Connection) -> None:
+    """Change the first entry, and every hash after it."""
+    before = GENESIS
+    ordered = select(t.audit).where(t.audit.c.sequence > 0).order_by(t.audit.c.sequence)
+    for number, row in enumerate(conn.execute(ordered).mappings().all()):
+        made = {**row, **({"actor": "somebody else"} if number == 0 else {})}
+        before = link(before, made)
+        values = {"actor": made["actor"], "hash": before}
+        conn.execute(update(t.audit).where(t.audit.c.id == row["id"]).values(values))

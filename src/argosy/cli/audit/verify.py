@@ -13,6 +13,11 @@ HELP = (
 
 def arguments(parser: Parser) -> None:
     """The words of `audit verify`."""
+    parser.add_argument(
+        "--checkpoint",
+        metavar="LAST:HASH",
+        help="`last` and `hash` of an earlier check: finds a log that was chained anew since",
+    )
     add_value(parser)
     add_registry(parser)
 
@@ -24,7 +29,8 @@ async def run(args: argparse.Namespace) -> int:
     from argosy.cli.managing.views import VERIFIED, show
 
     async with managing(args) as api:
-        found = await api.get(path("audit", "verify"))
+        known = {"checkpoint": args.checkpoint} if args.checkpoint else {}
+        found = await api.get(path("audit", "verify"), known)
     show(args, found, VERIFIED)
     if not found["intact"]:
         return 5

@@ -9,6 +9,7 @@ from argosy.access.permission import Action, Resource
 from argosy.catalog.auditing import searching, verifying
 from argosy.catalog.auditing.searching import AuditEntry as EntryRow
 from argosy.catalog.auditing.searching import AuditQuery
+from argosy.catalog.auditing.verifying import Checkpoint
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.paging import page
 from argosy.server.manage.values import EPOCH, EXAMPLE_DIGEST, EXAMPLE_TIME, LONGEST, moment
@@ -71,6 +72,23 @@ class AuditEntry(Struct, frozen=True):
     hash: Annotated[str | None, Meta(description="Its link of the chain.")]
 
 
+class VerifyFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of the log from before."""
+
+    checkpoint: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[0-9]{1,18}:[0-9a-f]{64}\Z",
+                description="`last` and `hash` of an earlier answer, with a colon between: the chain"
+                " has to pass through it. Finds a chain that somebody computed anew.",
+                examples=["17:" + "ab" * 32],
+            ),
+        ]
+        | None
+    ) = None
+
+
 class Verification(Struct, frozen=True):
     """Whether the log is what was written."""
 
@@ -96,9 +114,13 @@ async def exported(call: Call[AuditFilter | SystemFilter, Nothing]) -> Reply:
     return Reply(stream=searching.export(call.services.database, _query(call)))
 
 
-async def verified(call: Call[Nothing, Nothing]) -> Reply:
+async def verified(call: Call[VerifyFilter, Nothing]) -> Reply:
     """Walk the chain."""
-    found = await verifying.verify(call.services.database)
+    marks = []
+    if call.query.checkpoint is not None:
+        sequence, _, known = call.query.checkpoint.partition(":")
+        marks = [Checkpoint(sequence=int(sequence), hash=known, at=0)]
+    found = await verifying.verify(call.services.database, marks)
     broken = found.broken
     return Reply(
         value=Verification(
@@ -208,6 +230,7 @@ OPERATIONS: Final = (
         description="Walks the whole chain; takes a second for some ten thousand entries.",
         need=_READ,
         handler=verified,
+        query=VerifyFilter,
         answer=Verification,
         example=Verification(intact=True, entries=17, first=1, last=17, hash=str(_ENTRY.hash)),
     ),
