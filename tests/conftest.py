@@ -7,7 +7,14 @@ import pytest
 import pytest_socket
 from hypothesis import settings
 
-pytest_plugins = ["tests.peers", "tests.postgres", "tests.seaweed", "tests.slapd", "tests.oidc_provider"]
+pytest_plugins = [
+    "tests.peers",
+    "tests.postgres",
+    "tests.redis_server",
+    "tests.seaweed",
+    "tests.slapd",
+    "tests.oidc_provider",
+]
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, and an ignored
 # signal is inherited: the commands that tests start and interrupt would not hear it.

@@ -107,10 +107,11 @@ Pattern = Annotated[
         examples=["app-*"],
     ),
 ]
+_TAG_PART = r"(?:[A-Za-z0-9._?-]|\{[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*\})"
 TagPattern = Annotated[
     str,
     Meta(
-        pattern=r"^(?:[A-Za-z0-9._?-]|\*(?!\*)|\{[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*\})+\Z",
+        pattern=rf"^(?:\*\*?|\*?{_TAG_PART}+(?:\*{_TAG_PART}+)*\*?)\Z",
         min_length=1,
         max_length=255,
         description="Tags: `*` is any characters, `{a,b}` either.",
