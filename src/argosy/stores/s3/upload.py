@@ -240,7 +240,7 @@ class S3Turn:
             try:
                 await self._bucket.size(kept.key)
             except Missing:
-                log.error("blob %s: its object %s was gone", self._digest, kept.key)
+                log.warning("blob %s: its object %s was gone", self._digest, kept.key)
                 await self._ledger.mend(self._digest, kept, self._stored)
             else:
                 await self._bucket.delete(self._stored.key)
