@@ -149,11 +149,12 @@ def test_the_catalog_lists_what_one_may_pull_by_full_pages(world: World) -> None
         link = page.headers["Link"]
         path = link.partition("<")[2].partition(">")[0] if link else ""
         assert len(found) == 2 or not path
-    assert seen == ["open/app", "open/b0", "open/b1", "open/b2", "team/app"]
+    everything = root("GET", "/v2/_catalog").json["repositories"]
+    assert {"open/app", "open/b2", "team/app", "hidden/a0"} <= set(everything)
+    assert seen == [name for name in everything if name.startswith(("open/", "team/"))]
     token = world.client("GET", "/token?scope=registry:catalog:*").json["token"]
     listed = world.client.bearing(token)("GET", "/v2/_catalog").json["repositories"]
-    assert listed == ["open/app", "open/b0", "open/b1", "open/b2"]
-    assert {"team/app", "hidden/a0"} <= set(root("GET", "/v2/_catalog").json["repositories"])
+    assert listed == [name for name in everything if name.startswith("open/")]
 
 
 def test_mounts_come_only_from_what_one_may_pull(world: World) -> None:
