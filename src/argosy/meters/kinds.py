@@ -25,13 +25,15 @@ class Metric:
     """What all three have: a name, a meaning, the names of the labels, and cells by their values."""
 
     kind: ClassVar[str]
+    blank: Sequence[float] = (0.0,)
 
     def __init__(self, name: str, help: str, *labels: str, merge: Merge = "sum") -> None:  # noqa: A002
         self.name: Final = name
         self.help: Final = help
         self.labels: Final = labels
         self.merge: Final[Merge] = merge  # how one page joins the processes of a server
-        self._cells: dict[Labels, list[float]] = {}
+        # Without labels it is there from the start: a rate needs to have seen the zero.
+        self._cells: dict[Labels, list[float]] = {} if labels else {(): list(self.blank)}
 
     def read(self) -> dict[Labels, list[float]]:
         """A copy of every cell."""
@@ -41,12 +43,12 @@ class Metric:
         """Drop a series for good."""
         self._cells.pop(labels, None)
 
-    def _made(self, labels: Labels, blank: Sequence[float]) -> list[float]:
+    def _made(self, labels: Labels) -> list[float]:
         if len(labels) != len(self.labels):
             raise ValueError(f"{self.name} has labels {self.labels}, not {labels}")
         if len(self._cells) >= MOST_SERIES and labels:
             labels = (OTHER,) * len(labels)
-        return self._cells.setdefault(labels, list(blank))
+        return self._cells.setdefault(labels, list(self.blank))
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -59,14 +61,14 @@ class Counter(Metric):
 
     def cell(self, *labels: str) -> list[float]:
         """The cell of these labels, to add to where even a call is too much: `cell[0] += 1`."""
-        return self._cells.get(labels) or self._made(labels, (0,))
+        return self._cells.get(labels) or self._made(labels)
 
     def add(self, *labels: str, by: float = 1) -> None:
         """Count `by` more."""
         try:
             cell = self._cells[labels]
         except KeyError:
-            cell = self._made(labels, (0,))
+            cell = self._made(labels)
         cell[0] += by
 
 
@@ -80,14 +82,14 @@ class Gauge(Metric):
         try:
             self._cells[labels][0] = value
         except KeyError:
-            self._made(labels, (0,))[0] = value
+            self._made(labels)[0] = value
 
     def add(self, *labels: str, by: float = 1) -> None:
         """It is this much more, or less."""
         try:
             cell = self._cells[labels]
         except KeyError:
-            cell = self._made(labels, (0,))
+            cell = self._made(labels)
         cell[0] += by
 
 
@@ -103,16 +105,16 @@ class Histogram(Metric):
         *labels: str,
         bounds: Sequence[float] = SECONDS,
     ) -> None:
+        self.blank = (0.0,) * (len(bounds) + 2)
         super().__init__(name, help, *labels)
         self.bounds: Final = tuple(bounds)
-        self._blank: Final = (0.0,) * (len(bounds) + 2)
 
     def observe(self, value: float, *labels: str) -> None:
         """One more value."""
         try:
             cell = self._cells[labels]
         except KeyError:
-            cell = self._made(labels, self._blank)
+            cell = self._made(labels)
         cell[0] += value
         cell[bisect_left(self.bounds, value) + 1] += 1
 
