@@ -48,6 +48,7 @@ lock: $(STAMP) ## pin every dependency anew (no index address in the file)
 
 docs: $(STAMP) ## write the generated parts of the docs anew
 	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python scripts/write_dashboard.py
 
 system: ## install the system packages tests and demo use (root), or say how
 	@scripts/system-packages test
