@@ -31,6 +31,7 @@ class Pause(enum.Enum):
     DONE = enum.auto()
     TURN = enum.auto()
     STALLED = enum.auto()  # nothing could be moved for a while
+    SPENT = enum.auto()  # as much was moved as may be now: see pacing.py
 
 
 class Transfer(Protocol):
@@ -40,6 +41,13 @@ class Transfer(Protocol):
 
     def stint(self, sock: socket.socket) -> Pause:
         """Move bytes, in a worker thread; ClientGone when the other side has left."""
+
+
+class Paced(Transfer, Protocol):
+    """A transfer whose stints may end because enough was moved."""
+
+    async def more(self) -> None:
+        """Wait until more may be moved."""
 
 
 def duplicate(descriptor: int) -> socket.socket:
@@ -81,7 +89,7 @@ class Intake:
                 if time.monotonic() > ends:
                     return Pause.TURN
             if not self._receive(sock):
-                return Pause.STALLED
+                return self._why()
         self._pass_on()
         return Pause.DONE
 
@@ -93,7 +101,13 @@ class Intake:
             self._add(count)
 
     def _receive(self, sock: socket.socket) -> bool:
-        free = min(PIECE - self._filled, self.framing.want())
+        return self._fill(sock, min(PIECE - self._filled, self.framing.want()))
+
+    def _why(self) -> Pause:
+        """Why nothing was received."""
+        return Pause.STALLED
+
+    def _fill(self, sock: socket.socket, free: int) -> bool:
         try:
             count = sock.recv_into(self._view[self._filled :], free)
         except BlockingIOError:

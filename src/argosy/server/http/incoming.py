@@ -6,6 +6,7 @@ from argosy.server.http.bulk import Intake
 from argosy.server.http.framing import ChunkedFraming, Framing, LengthFraming
 from argosy.server.http.heads import Fields
 from argosy.server.http.messages import PIECE, BodyTooLarge, Sink
+from argosy.server.http.pacing import Pace, PacedIntake
 from argosy.server.http.rendering import CONTINUE
 from argosy.server.http.wire import Wire
 
@@ -15,13 +16,14 @@ _SMALL = 64 * 1024
 class IncomingBody:
     """RequestBody over a wire; what nobody takes, the session skips or cuts off."""
 
-    __slots__ = ("_begun", "_expects", "_wire", "framing", "length", "received")
+    __slots__ = ("_begun", "_expects", "_wire", "framing", "length", "pace", "received")
 
     def __init__(self, wire: Wire, fields: Fields) -> None:
         self._wire = wire
         self._expects = fields.expects
         self._begun = False
         self.received = 0
+        self.pace: Pace | None = None  # whoever limits what comes in sets it before it is taken
         self.length: int | None = None if fields.chunked else fields.length
         self.framing: Framing = ChunkedFraming() if fields.chunked else LengthFraming(fields.length)
         if fields.chunked or fields.length > len(wire.pending):
@@ -44,6 +46,8 @@ class IncomingBody:
             whole += await self._next(view)
             if len(whole) > limit:
                 raise BodyTooLarge(limit)
+        if self.pace is not None:
+            await self.pace.wait(len(whole))  # what follows it has to
         self.received = len(whole)
         return bytes(whole)
 
@@ -67,17 +71,36 @@ class IncomingBody:
     async def _past_loop(self, sink: Sink, buffer: mmap.mmap) -> int:
         wire = self._wire
         early, wire.pending = wire.pending, b""
-        intake = Intake(self.framing, sink, buffer, early)
-        await wire.carry(intake, out=False)
+        if self.pace is None:
+            intake = Intake(self.framing, sink, buffer, early)
+            await wire.carry(intake, out=False)
+        else:
+            intake = await self._slowly(sink, buffer, early, self.pace)
         wire.pending = self.framing.rest
         return intake.moved
+
+    async def _slowly(self, sink: Sink, buffer: mmap.mmap, early: bytes, pace: Pace) -> PacedIntake:
+        intake = PacedIntake(self.framing, sink, buffer, early, pace)
+        try:
+            await intake.more()
+            await self._wire.carry(intake, out=False)
+        finally:
+            intake.allowance.close()
+        return intake
 
     async def _through_loop(self, sink: Sink, buffer: mmap.mmap) -> int:
         """The same for TLS, which only the loop can decrypt."""
         view = memoryview(buffer)
         total = filled = 0
         while not self.framing.done:
-            filled += len(await self._next(view[filled:]))
+            free = view[filled:]
+            if self.pace is not None:
+                free = free[: self.pace.most()]
+                await self.pace.wait(len(free))
+            got = len(await self._next(free))
+            if self.pace is not None and got < len(free):
+                self.pace.give_back(len(free) - got)
+            filled += got
             if filled == PIECE or self.framing.done:
                 await self._wire.off_loop(sink, view[:filled])
                 total += filled

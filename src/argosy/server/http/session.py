@@ -14,7 +14,7 @@ from argosy.server.http import rendering
 from argosy.server.http.heads import END, FIRST_BYTES, MAX_HEAD, BadRequest, Head, HeadReader
 from argosy.server.http.incoming import IncomingBody
 from argosy.server.http.messages import BodyTooLarge, ClientGone, FileBody, Request, Response
-from argosy.server.http.outgoing import JOINED, let_go, send_file, send_stream
+from argosy.server.http.outgoing import JOINED, let_go, paced, send_file, send_stream
 from argosy.server.http.wire import NEVER, Wire
 
 log = logging.getLogger("argosy.server.http")
@@ -172,12 +172,16 @@ class Session:
         body = response.body
         bodiless = head.method == "HEAD" or response.status in rendering.BODILESS
         try:
+            pace = request.pace
             if isinstance(body, bytes) or bodiless:
+                if pace is not None and body and not bodiless:
+                    await pace.wait(len(body))  # type: ignore[arg-type]  # it is bytes
                 return response.status, await self._send_bytes(response, head, keep, bodiless)
             if isinstance(body, FileBody):
-                await send_file(self.wire, self._head(response, head, keep=keep), body)
+                await send_file(self.wire, self._head(response, head, keep=keep), body, pace)
                 return response.status, body.length
-            return response.status, await self._send_stream(response, head, body, keep=keep)
+            stream = body if pace is None else paced(body, pace)
+            return response.status, await self._send_stream(response, head, stream, keep=keep)
         except (ValueError, OSError) as e:  # nothing has been sent yet
             failure = _failure(request, e)
             return 500, await self._send_bytes(failure, head, keep, bodiless)

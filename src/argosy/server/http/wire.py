@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
-from argosy.server.http.bulk import Pause, Transfer, duplicate
+from argosy.server.http.bulk import Paced, Pause, Transfer, duplicate
 from argosy.server.http.messages import ClientGone
 
 if TYPE_CHECKING:
@@ -200,6 +200,10 @@ class Wire(asyncio.BufferedProtocol):
         timeout = self.server.options.transfer_timeout
         began, mark = self.loop.time(), 0
         while (pause := await self.off_loop(transfer.stint, sock)) is not Pause.DONE:
+            if pause is Pause.SPENT:
+                await cast("Paced", transfer).more()
+                began, mark = self.loop.time(), transfer.moved
+                continue
             if transfer.moved - mark >= self.server.options.least_progress:
                 began, mark = self.loop.time(), transfer.moved
             elif self.loop.time() - began > timeout:
