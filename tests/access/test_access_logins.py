@@ -210,6 +210,55 @@ async def test_a_robots_old_secret_goes_on_for_the_overlap_only(access: Access) 
     assert await access.logins.basic(robot.name, last, HERE) is WRONG
 
 
+async def test_a_refresh_token_ends_with_what_it_was_made_from(access: Access) -> None:
+    eve, ada = await who(access, "eve"), await who(access, "ada")
+    token, secret = await access.personal.create(SYSTEM, eve, NewToken(name="ci"))
+    new = NewRobot(name="ci", grants=["repository:**:pull"])
+    robot, robots_secret = await access.robots.create(SYSTEM, ada, new)
+    held = []
+    for name, shown in (("eve", secret), (robot.name, robots_secret), ("ada", GOOD)):
+        principal = await access.logins.basic(name, shown, HERE)
+        assert isinstance(principal, Principal)
+        refresh = await access.refreshing.give(principal, "docker")
+        assert await access.refreshing.redeem(refresh) == principal
+        held.append(refresh)
+    await access.personal.revoke(SYSTEM, "eve", token.id)
+    await access.robots.rotate(SYSTEM, robot.name)
+    await access.users.set_password(SYSTEM, "ada", "another good one")
+    for refresh in held:
+        assert await access.refreshing.redeem(refresh) is WRONG
+
+
+async def test_a_refresh_token_is_good_for_a_while_after_its_last_use(
+    access: Access, database: Database
+) -> None:
+    refresh = await access.refreshing.give(await who(access, "eve"), "docker")
+    f = t.refresh_tokens.c
+
+    async def until(value: int | None = None) -> int:
+        if value is not None:
+            await database.write(
+                lambda conn: conn.execute(update(t.refresh_tokens).values(expires_at=value))
+            )
+        found = await database.read(lambda conn: conn.execute(select(f.expires_at)).scalar())
+        return int(found or 0)
+
+    fresh = await until()
+    await access.refreshing.redeem(refresh)
+    assert await until() == fresh  # not a write for each use
+    old = await until(fresh - int(10 * 86400e6))
+    await access.refreshing.redeem(refresh)
+    assert await until() > old + int(9 * 86400e6)
+    await until(int(time.time() * 1e6) - 1)
+    assert await access.refreshing.redeem(refresh) is WRONG
+    assert await access.refreshing.sweep() == 1
+
+
+@pytest.mark.parametrize("text", ["", "arg_ref_", "arg_ref_" + "a" * 36, "x" * 5000, "\0", "é"])
+async def test_what_is_no_refresh_token_is_refused(access: Access, text: str) -> None:
+    assert await access.refreshing.redeem(text) is WRONG
+
+
 async def test_when_they_were_used_last_is_noted_but_not_written_each_time(
     access: Access, database: Database
 ) -> None:
