@@ -23,6 +23,8 @@ from deploy.parts import Missing, Objects, Part, Postgres, answers, free_port, h
 
 _HERE = Path(__file__).resolve().parent.parent
 _BUCKET = "registry"
+# PostgreSQL waits for its clients on SIGTERM; SeaweedFS takes 15 s to say goodbye to itself.
+_ENDS = {"postgres": signal.SIGINT, "objects": signal.SIGKILL}
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,9 @@ class Plan:
     workers: int = 1
     auth: bool = True
     objects: bool = True  # else: files, which only one node can have
+    drain: str = (
+        "3s"  # how long a node that ends is not ready first: the balancer looks each second
+    )
     settings: str = ""  # lines of argosy.toml that are put at its end
     s3_endpoint: str = ""  # what nodes take for the object storage, if not itself
     hosts: dict[int, str] = field(default_factory=dict)  # nodes with an address of their own
@@ -95,10 +100,12 @@ class Cluster:
         self.balancer.start()
 
     def down(self) -> None:
-        """End everything, the last to start first."""
+        """End everything: the balancer, all nodes at once, and what they stand on."""
+        self.balancer.kill(signal.SIGTERM)
+        for node in self.nodes:
+            node.tell(signal.SIGTERM)
         for part in reversed(self.parts()):
-            postgres = part is self.postgres
-            part.kill(signal.SIGINT if postgres else signal.SIGTERM)
+            part.kill(_ENDS.get(part.name, signal.SIGTERM))
 
     def admin_password(self) -> str:
         """The one-time password of `admin`, from the log of the node that made it."""
@@ -135,6 +142,7 @@ class Cluster:
                 "public_url": self.url,
                 "trusted_proxies": ["127.0.0.1", plan.gateway],
                 "insecure_http": True,
+                "drain": plan.drain,
             },
             "database": {"url": self.postgres.url(inside), "password": self.password},
             "storage": {"backend": "s3" if plan.objects else "files"},

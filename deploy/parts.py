@@ -90,12 +90,16 @@ class Part:
         """Whether its process runs."""
         return self.process is not None and self.process.poll() is None
 
+    def tell(self, how: signal.Signals) -> None:
+        """Tell it something, if it lives."""
+        if self.process is not None and self.alive:
+            self.process.send_signal(how)
+
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it, at once or in order, and wait for the end."""
         if self.process is None:
             return
-        if self.alive:
-            self.process.send_signal(how)
+        self.tell(how)
         try:
             self.process.wait(40)
         except subprocess.TimeoutExpired:
@@ -197,7 +201,7 @@ class Objects(Part):
         config = folder / "s3.json"
         argv = [program("weed"), "server", "-s3", "-filer", "-ip=127.0.0.1", f"-ip.bind={host}"]
         argv += [f"-dir={folder}", f"-s3.config={config}", "-volume.max=64", "-s3.iam=false"]
-        argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.preStopSeconds=0"]
         argv += ["-master.volumeSizeLimitMB=256", "-volume.minFreeSpace=0"]
         names = ("s3", "master", "volume", "filer")
         grpc = (ports[3], ports[2], ports[4], ports[5])
