@@ -119,8 +119,13 @@ def _metrics(settings: ServerSettings, place: Place) -> MetricsOptions:
         projects=settings.metrics.projects,
         token=settings.metrics.token,
         private=settings.auth.enabled,
-        directory="" if place.is_alone else os.path.join(settings.server.data, "metrics"),
+        directory="" if place.is_alone else metrics_directory(settings),
     )
+
+
+def metrics_directory(settings: ServerSettings) -> str:
+    """Where the processes of a server tell each other what they have counted."""
+    return os.path.join(settings.server.data, "metrics")
 
 
 def hold(data: str) -> int:

@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from typing import Final
 
 from argosy.errors import ArgosyError, NetworkError
 from argosy.server.config.sections import ServerSettings
-from argosy.server.opening import Place, hold
+from argosy.server.opening import Place, hold, metrics_directory
 from argosy.server.running import Post, announcement, checked, serve, tell
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -62,6 +63,8 @@ class Supervisor:
         """Serve; the exit code."""
         address = checked(self._settings)
         lock = hold(self._settings.server.data)
+        # What the workers of an earlier server counted: counters begin anew with each start.
+        shutil.rmtree(metrics_directory(self._settings), ignore_errors=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             self._socket = _bound(address.host, address.port)
