@@ -60,7 +60,7 @@ def test_a_project_from_its_making_to_its_end(desk: Desk) -> None:
     desk.good("project", "update", project, "--public", "--requests", "50", "--upload", "10MB")
     found = desk.good("project", "show", project, "--json").json
     assert (found["public"], found["limits"]["requests"], found["limits"]["upload"]) == (
-        True, 50, 10 << 20,
+        True, 50, 10_000_000,
     )  # fmt: skip
     desk.good("project", "update", project, "--public=false", "--requests", "none")
     found = desk.good("project", "show", project, "--json").json
