@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
@@ -73,6 +74,8 @@ class KeyRing:
         if not stored or self._is_late(stored):
             await self._rotate(SYSTEM, at_once=not stored, only_if_late=True)
             stored = await self._db.read(lambda conn: signing_keys.keys(conn, _micro(time.time())))
+        # All of it now, off the loop, and not with the first token on it.
+        await in_thread(import_module, "joserfc.jwt")
         known = {key.kid: key for key in self._keys}
         self._keys = [await in_thread(self._opened, one, known.get(one.kid)) for one in stored]
         self._loaded = time.time()
