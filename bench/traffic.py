@@ -337,7 +337,7 @@ class Traffic:
                 return self._upload_once(wire, rng, repository, blob)
             except Gone:
                 self.counts.add(retries=1)
-                time.sleep(0.1 * attempt)
+                time.sleep(min(5.0, 0.1 * 2**attempt))  # docker waits 5 s and more
         raise Failed(f"upload to {repository}")
 
     def _upload_once(self, wire: Wire, rng: random.Random, repository: str, blob: bytes) -> None:
