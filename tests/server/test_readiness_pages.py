@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from argosy.errors import StorageError
 from argosy.server.observing.readiness import Readiness, directory_is_writable
+from tests.guarded import guarded
 from tests.serving import Client, served
 
 
@@ -142,3 +144,18 @@ def test_a_server_that_is_told_to_end_is_not_ready_first_and_serves_on_until_the
         assert (found.status, found.json["status"]) == (503, "draining")
         assert client("GET", "/v2/").status == 200
         assert process.wait(30) == 0
+
+
+def test_a_guarded_server_is_ready_when_it_can_sign_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with guarded(tmp_path) as world:
+        found = world.client("GET", "/readyz").json
+        assert {"name": "signing-keys", "ok": True}.items() <= found["checks"][-1].items()
+        keys = world.access.keys
+        late = replace(keys.signing(), accepted_until=1.0)
+        monkeypatch.setattr(keys, "signing", lambda: late)
+        world.serving.app.readiness._at = -1e9
+        found = world.client("GET", "/readyz")
+        assert found.status == 503
+        assert found.json["checks"][-1]["why"] == "the last signing key has expired"

@@ -25,8 +25,9 @@ from argosy.errors import StorageError
 from argosy.server.admission import admission
 from argosy.server.app import App
 from argosy.server.config.sections import DatabaseSection, ServerSection, ServerSettings
+from argosy.server.limits.setting_up import limiting
 from argosy.server.metrics import MetricsOptions
-from argosy.server.observing.readiness import database_answers
+from argosy.server.observing.readiness import database_answers, tokens_can_be_signed
 from argosy.server.observing.setting_up import audited
 from argosy.server.observing.uploads import watch_uploads
 from argosy.server.storing import open_storage
@@ -78,9 +79,13 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         )
         store = storing.storage
         admitted = await stack.enter_async_context(admission(settings, database))
-        app = App(catalog, store, admitted, metrics=_metrics(settings, place))
+        limited = await stack.enter_async_context(limiting(settings, database))
+        metrics = _metrics(settings, place)
+        app = App(catalog, store, admitted, metrics=metrics, limiting=limited)
         app.readiness.add("database", database_answers(database))
         app.readiness.add("storage", storing.check)
+        if admitted.access is not None:
+            app.readiness.add("signing-keys", tokens_can_be_signed(admitted.access.keys))
         keeps_house = place.number == 0
         kept = audited(catalog, settings.audit, keeps_house=keeps_house)
         app.auditing = await stack.enter_async_context(kept)

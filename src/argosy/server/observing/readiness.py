@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import text
@@ -20,6 +20,9 @@ from argosy.errors import ArgosyError, StorageError
 from argosy.meters import declared as meters
 from argosy.server.http.messages import Request, Response
 from argosy.values import frozen
+
+if TYPE_CHECKING:
+    from argosy.access.keys import KeyRing
 
 Check = Callable[[], Awaitable[object]]
 """Raises an ArgosyError when what it looks at does not work."""
@@ -128,5 +131,16 @@ def directory_is_writable(path: str) -> Check:
 
     async def check() -> None:
         await in_thread(write)
+
+    return check
+
+
+def tokens_can_be_signed(keys: "KeyRing") -> Check:
+    """There is a key that signs, and its tokens are accepted; read anew if it is time."""
+
+    async def check() -> None:
+        await keys.refresh()
+        if keys.signing().accepted_until <= time.time():
+            raise ArgosyError("the last signing key has expired", remedy="argosy admin rotate-key")
 
     return check
