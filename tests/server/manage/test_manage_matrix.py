@@ -58,7 +58,7 @@ def allowed(one: Operation, who: str, *, public: bool) -> bool:
     if one.need == IDENTIFIED:
         return who != "nobody"
     assert not isinstance(one.need, str)
-    if not one.parameters or one.parameters[0] in ("user", "token"):
+    if not one.parameters or one.parameters[0] in ("user", "token", "group"):
         return False  # the system's
     if public and one.need in OF_EVERYBODY:
         return True

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from argosy.access.identity import totp
+from argosy.catalog import people
 from tests.company import PASSWORD, Company, Person
 from tests.company import company as running
 from tests.serving import escaped, index
@@ -440,3 +441,38 @@ def test_wrong_passwords_are_slowed_and_say_when_to_come_back(company: Company) 
     assert 429 in statuses
     late = wrong("GET", "/whoami")
     assert int(late["Retry-After"]) >= 1
+
+
+def test_groups_are_shown_with_their_users_and_roles(company: Company) -> None:
+    ada, project, group = company.user("ada"), company.project(), f"g {uuid.uuid4().hex}"
+    key = company.serving.run(company.access.users.get(ada.name)).id
+    database = company.serving.app.catalog.database
+    company.serving.run(database.write(lambda conn: people.set_groups(conn, key, [group])))
+    company.admin.post(
+        f"/projects/{project}/members", {"name": group, "kind": "group", "role": "guest"}
+    )
+    assert company.admin.get(f"/groups/{escaped(group)}") == {
+        "name": group, "users": 1, "members": [ada.name], "projects": {project: "guest"},
+    }  # fmt: skip
+    assert group in [g["name"] for g in company.admin.get("/groups?limit=1000")["items"]]
+    assert ada("GET", f"/projects/{project}").status == 200
+    assert company.admin("GET", "/groups/none-of-that-name").status == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..%2F..%2Fetc", "%2e%2e", "..", "a%2F..%2Fb", "a%2F%2Fb", "%2Fa", "a%2F", "a%00b", "a%0d%0ab",
+        "a%252Fb", "A%2Fb", "a%5Cb", "a%20b", "%C0%AE%C0%AE", "%FF", "a;b", "a%3Fb", "%F0%9F%98%80", "a" * 300,
+    ],
+)  # fmt: skip
+def test_no_trick_in_a_repository_s_name_leads_anywhere(company: Company, name: str) -> None:
+    for method, path in (
+        ("GET", f"/repositories/{name}"),
+        ("DELETE", f"/repositories/{name}"),
+        ("GET", f"/repositories/{name}/tags/v1"),
+        ("DELETE", f"/repositories/x/artifacts/{name}"),
+    ):
+        sent = company.admin(method, path)
+        assert sent.status in (400, 404), sent.body
+        assert sent["Content-Type"] == "application/problem+json"

@@ -15,6 +15,7 @@ from argosy.access.principal import ANONYMOUS, Principal
 from argosy.errors import ArgosyError
 from argosy.server.guard import Guard
 from argosy.server.http.messages import ClientGone, Request, Response
+from argosy.server.limits.limiter import Limiter
 from argosy.server.manage import idempotency, problems, reading, writing
 from argosy.server.manage.operation import NOTHING, PUBLIC, Call, Came, Operation, Reply
 from argosy.server.manage.origin import check_origin
@@ -30,7 +31,14 @@ _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="argosy", charset="UTF-8"'
 class Manage:
     """Answers for a table of operations, each request allowed by the guard."""
 
-    def __init__(self, operations: Sequence[Operation], guard: Guard, services: Services) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        guard: Guard,
+        services: Services,
+        limiter: Limiter | None = None,
+    ) -> None:
+        self._limiter = limiter
         self.operations: Final = tuple(operations)
         self._services = services
         self._router = Router(operations)
@@ -61,6 +69,8 @@ class Manage:
         if not operation.safe:
             check_origin(request)
         principal = await self._admitted(request, found)
+        if self._limiter is not None and not self._limiter.at_once(request, principal, ""):
+            await self._limiter.admit(request, principal, "")
         writing.check_accept(request, operation)
         names = reading.path_names(found.names)
         query = self._queries[operation.id].read(request)

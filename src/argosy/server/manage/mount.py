@@ -8,6 +8,7 @@ from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
 
 if TYPE_CHECKING:
+    from argosy.server.limits.limiter import Limiter
     from argosy.server.manage.api import Manage
     from argosy.server.manage.services import Services
 
@@ -17,8 +18,9 @@ PREFIX = "/api/"
 class Mount:
     """Answers for everything below `/api/`; made with the first request."""
 
-    def __init__(self, guard: Guard, services: "Services") -> None:
+    def __init__(self, guard: Guard, services: "Services", limiter: "Limiter") -> None:
         self._guard = guard
+        self._limiter = limiter
         self._services = services
         self._manage: Manage | None = None
         self._turn = asyncio.Lock()
@@ -35,4 +37,4 @@ class Mount:
         from argosy.server.manage.api import Manage  # noqa: PLC0415 - 60 ms, for who asks
         from argosy.server.manage.operations import OPERATIONS  # noqa: PLC0415
 
-        return Manage(OPERATIONS, self._guard, self._services)
+        return Manage(OPERATIONS, self._guard, self._services, self._limiter)

@@ -9,6 +9,7 @@ from argosy.server.manage.operation import Operation
 from argosy.server.manage.resources import (
     audit,
     factors,
+    groups,
     keys,
     members,
     projects,
@@ -30,6 +31,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *robots.OPERATIONS,
     *workloads.OPERATIONS,
     *users.OPERATIONS,
+    *groups.OPERATIONS,
     *tokens.OPERATIONS,
     *factors.OPERATIONS,
     *audit.OPERATIONS,

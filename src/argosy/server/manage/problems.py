@@ -105,8 +105,8 @@ def answer(error: ArgosyError, request: Request) -> Response:
         log.error("%s %s: %s: %s", request.method, request.target, error.summary, error.why)
     headers = [("Content-Type", KIND), ("Cache-Control", "no-store")]
     fields: Sequence[FieldError] = ()
+    headers += getattr(error, "headers", ())  # of a Refusal, of a limit
     if isinstance(error, Refusal):
-        headers += error.headers
         fields = error.fields
     if status in (429, 503) and all(name != "Retry-After" for name, _ in headers):
         headers.append(("Retry-After", "1"))

@@ -1,5 +1,6 @@
 """What a client sends, read strictly: path, query, headers and body; each refusal names the field."""
 
+import ast
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
@@ -19,6 +20,8 @@ MOST: Final = 256 << 10
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
+_FORM = re.compile(r"matching regex ('.*'|\".*\")$")
+_END: Final = r"\Z"
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _SWITCH: Final = {"true": True, "false": False}
 _JSON_TYPES: Final = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
@@ -169,4 +172,6 @@ def _plain(message: str) -> tuple[str, str]:
     for pattern, words in ((_UNKNOWN, "there is no such field"), (_MISSING, "it is missing")):
         if named := pattern.fullmatch(detail):
             return ".".join(filter(None, (field, named[1]))), words
-    return field, detail.replace("`", "").replace("\\Z", "$")
+    if form := _FORM.search(detail):
+        return field, f"it has to fit {ast.literal_eval(form[1]).replace(_END, '$')}"
+    return field, detail.replace("`", "")
