@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.errors import ArgosyError, ConfigError, NetworkError, StorageUnavailable
@@ -234,6 +234,7 @@ def test_neither_bucket_nor_key_are_in_the_words_that_clients_may_see() -> None:
         assert found.evidence["s3_code"] == "Whatever"
 
 
+@settings(deadline=None)
 @given(status=st.integers(300, 599), body=st.binary())
 def test_whatever_is_answered_is_an_error_with_a_remedy(status: int, body: bytes) -> None:
     found = said(status, body)
@@ -242,6 +243,7 @@ def test_whatever_is_answered_is_an_error_with_a_remedy(status: int, body: bytes
     assert found.remedy or isinstance(found, Missing)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_what_is_no_xml_is_refused_in_our_words(data: bytes) -> None:
     try:
@@ -264,6 +266,7 @@ def test_xml_that_is_made_to_hurt_is_refused(data: bytes) -> None:
         parse(data)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.text(alphabet='abc"<>&-')), max_size=5))
 def test_a_completion_says_which_parts(parts: list[tuple[int, str]]) -> None:
     found = parse(completion(parts)).all("Part")

@@ -76,10 +76,12 @@ class Cluster:
                 env={**os.environ, **env},
             )
         assert process.stdout is not None
+        node = Node(process, 0)
+        self.nodes.append(node)
         line = process.stdout.readline()
-        assert "serving" in line, (self.folder / f"log{len(self.nodes)}").read_text()
-        self.nodes.append(Node(process, int(line.split(":")[3].split()[0])))
-        return self.nodes[-1]
+        assert "serving" in line, Path(log.name).read_text()
+        node.port = int(line.split(":")[3].split()[0])
+        return node
 
     def swept(self) -> None:
         """After the sweep, the bucket holds what rows point at, and nothing else."""

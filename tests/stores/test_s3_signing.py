@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.stores.s3.options import S3Options
@@ -80,12 +80,14 @@ def test_a_link_is_signed_as_in_the_example_of_aws() -> None:
     )
 
 
+@settings(deadline=None)
 @given(seconds=st.integers(-10, 10**9))
 def test_a_link_expires_within_what_s3_allows(seconds: int) -> None:
     query = dict(parse_qsl(urlsplit(SIGNER.link("GET", f"{HOST}/x", seconds, AT)).query))
     assert 1 <= int(query["X-Amz-Expires"]) <= 7 * 86400
 
 
+@settings(deadline=None)
 @given(name=st.text(), value=st.text())
 def test_names_and_values_are_encoded_once_whatever_is_in_them(name: str, value: str) -> None:
     raw = f"{HOST}/?{escaped(name or 'x')}={escaped(value)}&a=1"
@@ -96,6 +98,7 @@ def test_names_and_values_are_encoded_once_whatever_is_in_them(name: str, value:
     assert line.isascii()
 
 
+@settings(deadline=None)
 @given(method=st.sampled_from(["GET", "HEAD", "PUT"]), key=st.text(min_size=1))
 def test_another_request_has_another_signature(method: str, key: str) -> None:
     def signature(method: str, key: str) -> str:

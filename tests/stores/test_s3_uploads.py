@@ -625,6 +625,7 @@ async def test_memory_is_bounded_however_many_upload(
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@settings(deadline=None)
 @given(cuts=st.lists(st.binary(max_size=300), max_size=8))
 def test_a_hash_goes_on_from_its_state_as_if_it_had_never_stopped(
     algorithm: str, cuts: list[bytes]
