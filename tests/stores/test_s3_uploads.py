@@ -383,6 +383,38 @@ async def test_a_dead_nodes_upload_is_gone_on_with_and_its_traces_vanish(
         assert await objects(alive) == [stored.key]
 
 
+async def test_traces_that_cannot_be_removed_now_are_not_forgotten(
+    catalog: Catalog,
+    seaweed: Seaweed,
+    s3_faults: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = seaweed.options(endpoint=s3_faults.endpoint, retries=0)
+    async with node(catalog, replace(options, lease=0.3)) as dead, node(catalog, options) as alive:
+        upload = await dead.begin(OWNER)
+        with monkeypatch.context() as patched:
+            patched.setattr(module.S3Turn, "abandon", nothing)  # as kill -9 would
+            patched.setattr(module.S3Turn, "_renew", nothing)
+            held = asyncio.Event()
+            task = asyncio.create_task(stalled(dead, upload, BODY[: 9 * MIB], held))
+            await held.wait()
+            while not await objects(alive):
+                await asyncio.sleep(0.02)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        s3_faults.fault = lambda method, _t: "503" if method == "DELETE" else ""
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):
+                async with (await alive.resume(OWNER, upload.id)).turn():
+                    pytest.fail("there is something to remove first")
+        s3_faults.fault = lambda _m, _t: ""
+        async with (await alive.resume(OWNER, upload.id)).turn() as turn:
+            assert await objects(alive) == []
+            await written(turn, BODY)
+            await published(catalog, turn, NAME)
+
+
 async def nothing(*_: object) -> None:
     """In place of what a dead node does not do."""
 

@@ -270,6 +270,8 @@ class S3Turn:
         try:
             if self._stored is not None:
                 await self.cancel()  # its row could not be written: nothing, if it was settled
+            elif self._before:
+                await self._let_go()  # it has not even begun
             elif not self._ended:
                 await self._give()
         except ArgosyError as e:
