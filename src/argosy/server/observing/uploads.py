@@ -13,6 +13,7 @@ from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
+from argosy.stores.file_turns import STATE
 
 log = logging.getLogger("argosy.server")
 
@@ -44,6 +45,8 @@ def _in_directory(path: str) -> tuple[int, float]:
     many, oldest = 0, time.time()
     with os.scandir(path) as entries:
         for entry in entries:
+            if entry.name.endswith(STATE):  # the hash of the upload beside it
+                continue
             try:
                 oldest = min(oldest, entry.stat().st_mtime)
             except FileNotFoundError:  # it was finished meanwhile
