@@ -42,6 +42,7 @@ _SHOWN: Final = 100  # projects whose usage is a metric
 _FRESH: Final = 2.0  # how long a usage that memory has is good enough for a first look
 _HINT_FRESH: Final = 60.0
 _MOST: Final = 10_000
+_UNLIMITED: Final = 1 << 62
 
 
 @frozen(kw_only=True)
@@ -76,18 +77,38 @@ class Accounts:
         self._looks: dict[str, tuple[float, Standing]] = {}
         self._hints: dict[str, tuple[float, str]] = {}
 
-    async def room(self, project: str, more: Amount) -> QuotaExceeded | None:
+    async def room(
+        self, project: str, more: Amount, *, fresh: bool = False
+    ) -> QuotaExceeded | None:
         """Whether so much more surely does not fit, as memory has it: seconds old, and no promise.
 
         For a project with a quota only. What it lets through is checked exactly when it is charged.
+        `fresh`: look again now.
         """
+        return exceeded(project, await self._look(project, 0.0 if fresh else _FRESH), more)
+
+    async def free(self, project: str) -> int:
+        """The bytes left of the quota of a project that has one, as memory has it."""
+        found = await self._look(project, _FRESH)
+        limit = found.quota.bytes
+        return _UNLIMITED if limit is None else max(0, limit - found.used.bytes)
+
+    def overrun(self, project: str, beyond: int) -> QuotaExceeded:
+        """The refusal of a stream that went beyond what `free` said."""
+        _, found = self._looks[project]
+        limit = found.quota.bytes or 0
+        needed = max(0, limit - found.used.bytes) + beyond
+        return QuotaExceeded(project, "bytes", used=found.used.bytes, limit=limit, needed=needed)
+
+    async def _look(self, project: str, fresh: float) -> Standing:
         at, found = self._looks.get(project, (0.0, None))
-        if found is None or time.monotonic() - at > _FRESH:
+        if found is None or time.monotonic() - at > fresh:
             found = await self._db.read(lambda conn: standing(conn, known(conn, project).id))
-            if len(self._looks) >= _MOST:
-                self._looks.clear()
+            self._looks.pop(project, None)
+            while len(self._looks) >= _MOST:
+                del self._looks[next(iter(self._looks))]
             self._looks[project] = (time.monotonic(), found)
-        return exceeded(project, found, more)
+        return found
 
     async def spared(self, project: str, digest: str) -> bool:
         """Whether the project has the blob already, so that it costs nothing more."""

@@ -33,6 +33,12 @@ class Limits:
                     remedy="give a number that is not negative; 0 is no limit",
                 )
 
+    @property
+    def pace(self) -> bool:
+        """Whether it says anything of requests or bytes per second."""
+        said = (self.requests, self.burst, self.download, self.upload)
+        return any(value is not None for value in said)
+
     def over(self, other: "Limits") -> "Limits":
         """These, and where they say nothing, those of `other`."""
         mine = {name: value for name, value in vars(self).items() if value is not None}

@@ -119,11 +119,12 @@ class ProjectNotEmpty(RegistryError):
         )
 
 
-@frozen
-class _Kept:
+@frozen(eq=False)
+class Held:
     """What memory has of a name: also that there is no such project."""
 
     project: Project | None
+    limited: bool  # whether it has limits of its own for requests or bytes per second
 
 
 class Projects:
@@ -131,7 +132,7 @@ class Projects:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._kept: Cache[tuple[str, ...], _Kept] = database.changes.cache("project", _MOST_KEPT)
+        self._kept: Cache[tuple[str, ...], Held] = database.changes.cache("project", _MOST_KEPT)
 
     async def create(self, name: str, about: ProjectChange | None = None, *, by: Actor) -> Project:
         """Make a project; UsageError if the name cannot be one's, ProjectExists."""
@@ -162,19 +163,23 @@ class Projects:
         """A project as it is now; ProjectUnknown."""
         return await self._db.read(lambda conn: known(conn, name))
 
-    def at_hand(self, name: str) -> Project | None:
-        """A project if it is in memory: no waiting, no thread."""
-        kept = self._kept.get((name,))
-        return None if kept is None else kept.project
+    def at_hand(self, name: str) -> Held | None:
+        """What memory has of a project: no waiting, no thread; None: ask `held`."""
+        return self._kept.get((name,))
 
-    async def find(self, name: str) -> Project | None:
+    async def held(self, name: str) -> Held:
         """A project as memory has it, which is a moment late where there are several nodes."""
         kept = await self._kept.load((name,), lambda: self._look(name))
         assert kept is not None, "it is always read"
-        return kept.project
+        return kept
 
-    async def _look(self, name: str) -> _Kept:
-        return _Kept(await self._db.glance(lambda conn: find(conn, name)))
+    async def find(self, name: str) -> Project | None:
+        """As `held`: the project, if there is one."""
+        return (await self.held(name)).project
+
+    async def _look(self, name: str) -> Held:
+        found = await self._db.glance(lambda conn: find(conn, name))
+        return Held(found, found is not None and found.limits.pace)
 
     async def list(self, query: ProjectsQuery) -> list[Project]:
         """A page of projects, by name."""

@@ -119,8 +119,8 @@ class QuotaExceeded(RegistryError):
         show = size_text if kind == "bytes" else str
         free = f"free space by deleting what is not needed{hint}, or ask for a larger quota"
         super().__init__(
-            f"project {project} uses {show(used)} of its quota of {show(limit)} {_WORDS[kind]},"
-            f" and this push needs {show(needed)} more",
+            f"project {project} uses {show(used)} of its quota of {show(limit)} {_WORDS[kind]}"
+            + (f", and this push needs {show(needed)} more" if needed else ""),
             status=403,
             registry_code="DENIED",
             why=free,  # clients show what is in here, and no remedy
@@ -132,6 +132,10 @@ class QuotaExceeded(RegistryError):
                 "needed": needed,
             },
         )
+
+    def full(self) -> "QuotaExceeded":
+        """The same, of a push that has not said yet how much it needs."""
+        return QuotaExceeded(self.project, self.kind, used=self.used, limit=self.limit, needed=0)
 
     def hinting(self, hint: str) -> "QuotaExceeded":
         """The same, with what would free space."""

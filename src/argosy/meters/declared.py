@@ -123,7 +123,7 @@ DENIALS: Final = Counter(
 )
 THROTTLED: Final = Counter(
     "argosy_throttled_total",
-    "Requests slowed or refused by a limit: login, requests or bandwidth",
+    "Requests slowed or refused by a limit: login, requests, bandwidth or uploads",
     "limit",
 )
 QUOTA_REFUSALS: Final = Counter(

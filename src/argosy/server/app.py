@@ -7,6 +7,7 @@ from argosy.meters import declared as meters
 from argosy.server.admission import Admission
 from argosy.server.http.messages import Handler, Request, Response
 from argosy.server.http.server import AccessLog
+from argosy.server.limits.setting_up import Limiting, unlimited
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
 from argosy.server.metrics import Metrics, MetricsOptions
@@ -30,13 +31,15 @@ class App:
         admission: Admission,
         *,
         metrics: MetricsOptions | None = None,
+        limiting: Limiting | None = None,
     ) -> None:
         self.catalog: Final = catalog
         self.admission: Final = admission
         self.store: Final = store
         self.readiness: Final = Readiness()
         self.auditing: Auditing
-        self._registry = registry = Registry(catalog, store, admission.guard)
+        limiting = limiting or unlimited(catalog.database)
+        self._registry = registry = Registry(catalog, store, admission.guard, limiting=limiting)
         services = Services(
             catalog=catalog,
             database=catalog.database,
@@ -44,7 +47,7 @@ class App:
             workloads=admission.workloads,
             everybody_makes_projects=admission.everybody_makes_projects,
         )
-        self._manage = Mount(admission.guard, services)
+        self._manage = Mount(admission.guard, services, limiting.limiter)
         self.metrics: Final = Metrics(
             {
                 meters.UPLOADS: lambda: store.uploads,

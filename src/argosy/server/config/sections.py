@@ -266,8 +266,14 @@ class LimitsSection:
 
     NAME: ClassVar[str] = "limits"
 
-    requests: float = setting(NUMBER, 0.0, "requests per second of one account")
-    burst: float = setting(NUMBER, 0.0, "requests at once above that; 0: two seconds' worth")
+    requests: float = setting(
+        NUMBER, 0.0, "requests per second of one account (of an address, without one)"
+    )
+    burst: float = setting(NUMBER, 0.0, "its requests at once; 0: two seconds' worth")
+    account_download: int = setting(SIZE, 0, "bytes per second out, for one account")
+    account_upload: int = setting(SIZE, 0, "bytes per second in, for one account")
+    project_requests: float = setting(NUMBER, 0.0, "requests per second to one project")
+    project_burst: float = setting(NUMBER, 0.0, "those at once; 0: two seconds' worth")
     download: int = setting(SIZE, 0, "bytes per second out, for one project")
     upload: int = setting(SIZE, 0, "bytes per second in, for one project")
     nodes: int = setting(WHOLE, 1, "nodes that share the limits where there is no Redis")

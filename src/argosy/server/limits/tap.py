@@ -110,34 +110,45 @@ class Tap:
             return self._own(now).wait(1, now)
         return max(0.0, self._dry_until - now)
 
+    @property
+    def busy(self) -> bool:
+        """Whether forgetting it would give away tokens that were taken."""
+        now = self._clock()
+        full = self.rate.part(self._shared.nodes).burst
+        return bool(self.waiting) or (self._shared.away and self._own(now).wait(full, now) > 0)
+
     # Many, for a body.
 
-    async def take(self, count: int) -> None:
-        """Take so many tokens, when they are there; in the order of asking."""
+    async def take(self, count: int) -> bool:
+        """Take so many tokens, when they are there, in the order of asking; whether it waited."""
         self.waiting += 1
         try:
-            await self._take(count)
+            return await self._take(count)
         finally:
             self.waiting -= 1
 
-    async def _take(self, count: int) -> None:
+    async def _take(self, count: int) -> bool:
+        waited = False
         async with self._turn:
             while not self._shared.away:
                 now = self._clock()
                 if self._left(now) >= count:
                     self._granted -= count
-                    return
+                    return waited
                 if now < self._dry_until:
+                    waited = True
                     await asyncio.sleep(self._dry_until - now)
                 await self._ask(count)
             now = self._clock()
             delay = self._own(now).reserve(count, now)
-        if delay > 0:
-            try:
-                await asyncio.sleep(delay)
-            except asyncio.CancelledError:
-                self._bucket.give_back(count)
-                raise
+        if delay <= 0:
+            return waited
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            self._bucket.give_back(count)
+            raise
+        return True
 
     def give_back(self, count: int) -> None:
         """So many that were taken were not used."""

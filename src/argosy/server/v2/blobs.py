@@ -46,7 +46,7 @@ class Blobs:
             return not_modified(digest)
         part = request.headers.get("range")
         if part is not None and request.method == "GET" and still_same(request, digest):
-            return self._ranged(digest, stored, part)
+            return self._ranged(digest, stored, part, request)
         if self._files is None and stored.size > _SMALL:
             return self._far(digest, stored, request)
         found = await self._answers.load(digest, lambda: self._answer(digest, stored))
@@ -58,14 +58,14 @@ class Blobs:
         await self._catalog.unlink_blob(name, Digest.parse(ref), by=actor(request))
         return Response(202, [VERSION])
 
-    def _ranged(self, digest: Digest, stored: Stored, field: str) -> Response:
+    def _ranged(self, digest: Digest, stored: Stored, field: str, request: Request) -> Response:
         try:
             part = parse_range(field, stored.size)
         except RangeNotSatisfiable as e:
             raise Problem(
                 416, "SIZE_INVALID", str(e), headers=[("Content-Range", e.content_range)]
             ) from e
-        if (url := self._link(digest, stored)) is not None:
+        if (url := self._link(digest, stored, request)) is not None:
             return _elsewhere(url)  # the client asks for the same range there
         if part is None:
             return Response(200, *self._part(digest, stored, 0, stored.size))
@@ -77,12 +77,14 @@ class Blobs:
             request.method == "HEAD"
         ):  # a URL to GET is none to HEAD; and we know all there is to say
             return Response(200, [*_headers(digest), _length(stored.size)])
-        if (url := self._link(digest, stored)) is not None:
+        if (url := self._link(digest, stored, request)) is not None:
             return _elsewhere(url)
         return Response(200, *self._part(digest, stored, 0, stored.size))
 
-    def _link(self, digest: Digest, stored: Stored) -> str | None:
-        return None if self._links is None else self._links.link(digest, stored.key)
+    def _link(self, digest: Digest, stored: Stored, request: Request) -> str | None:
+        if self._links is None or request.pace is not None:
+            return None  # what is to go out at a pace goes through us
+        return self._links.link(digest, stored.key)
 
     def _part(self, digest: Digest, stored: Stored, start: int, length: int) -> _HeadersAndBody:
         if self._files is not None:

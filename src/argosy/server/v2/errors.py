@@ -71,9 +71,8 @@ def answer(error: ArgosyError, unknown: str) -> Response:
     """The answer an error becomes; `unknown` is the code of NotFound at this endpoint."""
     status, code = _status_and_code(error, unknown)
     headers = [VERSION, JSON]
-    if isinstance(error, Problem):
-        headers += error.headers
-    if status in (429, 503):
+    headers += getattr(error, "headers", ())  # of a Problem, of a limit
+    if status in (429, 503) and all(name != "Retry-After" for name, _ in headers):
         headers.append(("Retry-After", "1"))
     return Response(status, headers, _body(error, code))
 

@@ -13,11 +13,13 @@ from argosy.access.permission import Action
 from argosy.access.principal import Principal
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.projects import Projects
+from argosy.catalog.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels
 from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
+from argosy.server.limits.setting_up import Limiting, unlimited
 from argosy.server.v2 import pages
 from argosy.server.v2.blobs import Blobs
 from argosy.server.v2.errors import JSON, VERSION, Problem, answer
@@ -48,12 +50,20 @@ class Registry:
     """Everything below `/v2/`."""
 
     def __init__(
-        self, catalog: Catalog, store: BlobStorage, guard: Guard, gates: Gates = OPEN
+        self,
+        catalog: Catalog,
+        store: BlobStorage,
+        guard: Guard,
+        gates: Gates = OPEN,
+        *,
+        limiting: Limiting | None = None,
     ) -> None:
+        limiting = limiting or unlimited(catalog.database)
         self._guard = guard
+        self._limiter, self._room = limiting.limiter, limiting.room
         self._projects = Projects(catalog.database)
         self._manifests = manifests = Manifests(catalog, store, gates)
-        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store, guard)
+        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store, guard, limiting.room)
         self.uploads = uploads
         # By the error's code; the usual ones are there from the start.
         self.storage_errors: dict[Labels, float] = {
@@ -109,14 +119,19 @@ class Registry:
                 decision = await self._guard.decide(request, wanted)
             if isinstance(decision, Deny):
                 return self._guard.refusal(request, decision)
-            if decision.principal.is_admin and wanted.action is Action.PUSH:
-                await self._found_project(wanted.project, decision.principal, request)
+            who = decision.principal
+            if not self._limiter.at_once(request, who, wanted.project):
+                await self._limiter.admit(request, who, wanted.project)
+            if who.is_admin and wanted.action is Action.PUSH:
+                await self._found_project(wanted.project, who, request)
             if where.endpoint == "manifests" and request.method in _PULLS:
                 # What is in memory has been checked before: the short way.
                 ready = self._manifests.at_hand(where.name, where.ref, request)
                 if ready is not None:
                     return ready
             return await endpoint(where.name, where.ref, request)
+        except QuotaExceeded as e:
+            return answer(await self._room.explained(e), "DENIED")
         except ArgosyError as e:
             if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
                 self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1

@@ -10,14 +10,17 @@ from contextlib import suppress
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
+from argosy.catalog.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
 from argosy.errors import InvalidDigest, SizeMismatch, StorageError
 from argosy.model.digest import Digest
 from argosy.server.guard import Guard
 from argosy.server.http.messages import Request, Response
+from argosy.server.limits.room import Room, Write
 from argosy.server.v2 import mounting
 from argosy.server.v2.errors import VERSION, Problem
 from argosy.server.who import actor
+from argosy.values import frozen
 
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
 
@@ -25,7 +28,8 @@ _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")
 class Uploads:
     """Takes blobs into a blob store and links them to the repository that they were sent to."""
 
-    def __init__(self, catalog: Catalog, store: BlobStorage, guard: Guard) -> None:
+    def __init__(self, catalog: Catalog, store: BlobStorage, guard: Guard, room: Room) -> None:
+        self._room = room
         self._catalog = catalog
         self._guard = guard
         self._store = store
@@ -37,19 +41,23 @@ class Uploads:
         if "mount" in query:
             digest = Digest.parse(query["mount"][0])
             source = await mounting.source(self._catalog, self._guard, request, digest)
-            if source is not None and await self._catalog.mount(name, digest, source):
+            by = actor(request)
+            if source is not None and await self._catalog.mount(name, digest, source, by=by):
                 return _created(name, digest)
         elif "digest" in query and request.body.length != 0:
             return await self._whole(name, Digest.parse(query["digest"][0]), request)
+        await self._room.begin(name)
         upload = await self._store.begin(name, _algorithm(request))
+        self._room.began(name, upload.id)
         return Response(202, _progress(name, upload))
 
     async def _whole(self, name: str, digest: Digest, request: Request) -> Response:
+        chunk = _Chunk(name, request, digest)
         upload = await self._store.begin(name, digest.algorithm)
         async with upload.turn() as turn:
             try:
-                self.received += await request.body.into(turn.write)
-                return await self._commit(name, turn, digest, request)
+                await self._take(upload, turn, chunk)
+                return await self._commit(upload, turn, chunk)
             except BaseException:
                 with suppress(StorageError):  # then the sweeper will do it
                     await turn.cancel()  # nobody knows its Location
@@ -59,7 +67,7 @@ class Uploads:
         """PATCH: the next chunk, or a stream of unknown length."""
         upload = await self._store.resume(name, ref)
         async with upload.turn() as turn:
-            self.received += await _take(name, upload, turn, request)
+            await self._take(upload, turn, _Chunk(name, request))
         return Response(202, _progress(name, upload))
 
     async def finish(self, name: str, ref: str, request: Request) -> Response:
@@ -67,10 +75,10 @@ class Uploads:
         upload = await self._store.resume(name, ref)
         if "digest" not in request.query:
             raise InvalidDigest("a digest is needed to finish an upload", remedy="add ?digest=")
-        digest = Digest.parse(request.query["digest"][0])
+        chunk = _Chunk(name, request, Digest.parse(request.query["digest"][0]))
         async with upload.turn() as turn:
-            self.received += await _take(name, upload, turn, request)
-            return await self._commit(name, turn, digest, request)
+            await self._take(upload, turn, chunk)
+            return await self._commit(upload, turn, chunk)
 
     async def status(self, name: str, ref: str) -> Response:
         """GET: how much is here."""
@@ -82,25 +90,58 @@ class Uploads:
         upload = await self._store.resume(name, ref)
         async with upload.turn() as turn:
             await turn.cancel()
+        self._room.ended(name, upload.id)
         return Response(204, [VERSION])
 
-    async def _commit(self, name: str, turn: Turn, digest: Digest, request: Request) -> Response:
+    async def _take(self, upload: Upload, turn: Turn, chunk: "_Chunk") -> None:
+        """Append the body of a request; Problem 416 if it does not begin where the upload ends."""
+        name, request = chunk.name, chunk.request
+        expected = _expected(name, upload, request)
+        length = request.body.length
+        if length == 0:
+            return
+        try:
+            await self._room.check(name, upload.offset + (length or 0), chunk.digest)
+            write: Write = turn.write
+            if length is None:
+                write = await self._room.bounded(name, upload.offset, write)
+            count = await request.body.into(write)
+        except QuotaExceeded:
+            await self._give_up(name, upload, turn)
+            raise
+        self.received += count
+        if expected is not None and count != expected:
+            raise SizeMismatch("the chunk", expected=expected, actual=count)
+
+    async def _commit(self, upload: Upload, turn: Turn, chunk: "_Chunk") -> Response:
+        name, digest = chunk.name, chunk.digest
+        assert digest is not None, "only what has a name is committed"
+        try:
+            # Once more, as it is now: what is refused after the commit is the collector's.
+            await self._room.check(name, upload.offset, digest, fresh=True)
+        except QuotaExceeded:
+            await self._give_up(name, upload, turn)
+            raise
         # The bytes are there for good before anybody may read them through a repository.
         stored = await turn.commit(digest)
-        kept = await self._catalog.link_blob(name, digest, stored, by=actor(request))
+        kept = await self._catalog.link_blob(name, digest, stored, by=actor(chunk.request))
         await turn.settle(kept)
+        self._room.ended(name, upload.id)
         return _created(name, digest)
 
+    async def _give_up(self, name: str, upload: Upload, turn: Turn) -> None:
+        self._room.ended(name, upload.id)
+        with suppress(StorageError):  # then the sweeper will do it
+            await turn.cancel()
 
-async def _take(name: str, upload: Upload, turn: Turn, request: Request) -> int:
-    """Append the body of a request; Problem 416 if it does not begin where the upload ends."""
-    expected = _expected(name, upload, request)
-    if request.body.length == 0:
-        return 0
-    count = await request.body.into(turn.write)
-    if expected is not None and count != expected:
-        raise SizeMismatch("the chunk", expected=expected, actual=count)
-    return count
+
+@frozen
+class _Chunk:
+    """A request with bytes for an upload; with the digest that they end in, if it is known."""
+
+    name: str
+    request: Request
+    digest: Digest | None = None
 
 
 def _expected(name: str, upload: Upload, request: Request) -> int | None:

@@ -1,0 +1,148 @@
+"""Whether an upload has room: in its project's quota, and among the uploads under way.
+
+A first look, so that nobody sends gigabytes that will be refused: usage as memory has it,
+seconds old. What is let through is checked exactly when it is charged (catalog/quotas.py).
+A blob that the project has already costs nothing; that can be seen only where the client says
+the digest, so without one a full project refuses it too: mount it instead.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection, func, or_, select
+
+from argosy.catalog import schema as t
+from argosy.catalog.accounts import Accounts
+from argosy.catalog.database import Database
+from argosy.catalog.projects import Project, Projects
+from argosy.catalog.quotas import Amount, QuotaExceeded
+from argosy.catalog.rows import project_of
+from argosy.errors import RateLimited
+from argosy.meters import declared as meters
+from argosy.model.digest import Digest
+
+Write = Callable[[bytes | memoryview], None]
+
+
+class TooManyUploads(RateLimited):
+    """A project has as many uploads under way as it may (429)."""
+
+    code = "too-many-uploads"
+
+    def __init__(self, project: str, most: int) -> None:
+        super().__init__(
+            f"project {project} has {most} uploads under way, as many as it may",
+            status=429,
+            registry_code="TOOMANYREQUESTS",
+            why="finish or cancel some of them first; those that nobody writes to expire",
+            evidence={"limit": "uploads of the project", "project": project, "most": most},
+        )
+        self.headers: Final = (("Retry-After", "5"),)
+
+
+class Room:
+    """Asked about uploads, before their bytes are taken.
+
+    `in_flight`: uploads that a project may have under way if it has no limit of its own (0: any
+    number), counted in this process, or in the database where that has them (`in_database`).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        in_flight: int = 0,
+        ttl: float = 86400.0,
+        in_database: bool = False,
+    ) -> None:
+        self._db = database
+        self._projects = Projects(database)
+        self.accounts: Final = Accounts(database)
+        self._in_flight = in_flight
+        self._ttl = ttl
+        self._in_database = in_database
+        self._under_way: dict[str, dict[str, float]] = {}
+
+    async def begin(self, name: str) -> None:
+        """An upload is to begin: TooManyUploads, or QuotaExceeded when the project is full."""
+        if (project := await self._limited(name)) is None:
+            return
+        most = self._most(project)
+        if most and await self._count(project.name) >= most:
+            meters.THROTTLED.add("uploads")
+            raise TooManyUploads(project.name, most)
+        if project.quota.bytes is not None:
+            await self.check(name, 0)
+
+    def began(self, name: str, id: str) -> None:  # noqa: A002
+        """It has begun."""
+        self._under_way.setdefault(project_of(name), {})[id] = time.monotonic()
+
+    def ended(self, name: str, id: str) -> None:  # noqa: A002
+        """It has ended."""
+        under_way = self._under_way.get(project_of(name), {})
+        under_way.pop(id, None)
+        if not under_way:
+            self._under_way.pop(project_of(name), None)
+
+    async def check(
+        self, name: str, size: int, digest: Digest | None = None, *, fresh: bool = False
+    ) -> None:
+        """QuotaExceeded if a blob of so many bytes surely does not fit; 0: if nothing does."""
+        project = await self._projects.find(project_of(name))
+        if project is None or project.quota.bytes is None:
+            return
+        refused = await self.accounts.room(project.name, Amount(max(size, 1)), fresh=fresh)
+        if refused is None or (digest and await self.accounts.spared(project.name, digest)):
+            return
+        meters.QUOTA_REFUSALS.add("bytes")
+        raise refused if size else refused.full()
+
+    async def bounded(self, name: str, offset: int, write: Write) -> Write:
+        """`write` for a body of unknown length: QuotaExceeded where it passes what is left."""
+        project = await self._projects.find(project_of(name))
+        if project is None or project.quota.bytes is None:
+            return write
+        free = await self.accounts.free(project.name) - offset
+
+        def bounded(piece: bytes | memoryview) -> None:
+            nonlocal free
+            free -= len(piece)
+            if free < 0:
+                meters.QUOTA_REFUSALS.add("bytes")
+                raise self.accounts.overrun(project.name, -free)
+            write(piece)
+
+        return bounded
+
+    async def explained(self, refused: QuotaExceeded) -> QuotaExceeded:
+        """The refusal with what would free space."""
+        return await self.accounts.explained(refused)
+
+    def _most(self, project: Project) -> int:
+        own = project.limits.uploads
+        return self._in_flight if own is None else own
+
+    async def _limited(self, name: str) -> Project | None:
+        project = await self._projects.find(project_of(name))
+        if project is None and self._in_flight:
+            return Project(id=0, name=project_of(name))  # this push will make it
+        if project is None or not (self._most(project) or project.quota.limited):
+            return None
+        return project
+
+    async def _count(self, project: str) -> int:
+        if self._in_database:
+            return await self._db.glance(lambda conn: _rows(conn, project))
+        under_way = self._under_way.get(project, {})
+        old = time.monotonic() - self._ttl
+        for id in [id for id, at in under_way.items() if at < old]:  # noqa: A001 - the sweeper took them
+            del under_way[id]
+        return len(under_way)
+
+
+def _rows(conn: Connection, project: str) -> int:
+    u = t.uploads.c.repository
+    below = or_(u == project, (u > f"{project}/") & (u < f"{project}0"))
+    return int(conn.execute(select(func.count()).select_from(t.uploads).where(below)).scalar_one())

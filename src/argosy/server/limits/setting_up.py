@@ -1,0 +1,50 @@
+"""The limiter and the room as the settings say, and what they do in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from argosy.catalog.database import Database
+from argosy.catalog.projects import Projects
+from argosy.server.config.sections import ServerSettings
+from argosy.server.limits.limiter import Limiter
+from argosy.server.limits.room import Room
+from argosy.values import frozen
+
+
+@frozen
+class Limiting:
+    """What is asked of requests and of uploads."""
+
+    limiter: Limiter
+    room: Room
+
+
+def unlimited(database: Database) -> Limiting:
+    """Nothing but what projects say of themselves."""
+    return Limiting(Limiter(Projects(database)), Room(database))
+
+
+@asynccontextmanager
+async def limiting(settings: ServerSettings, database: Database) -> AsyncIterator[Limiting]:
+    """Limits by the settings, shared through Redis if there is one; usage is folded meanwhile."""
+    section, uploads = settings.limits, settings.uploads
+    room = Room(
+        database,
+        in_flight=uploads.in_flight,
+        ttl=uploads.ttl,
+        in_database=settings.storage.backend == "s3",
+    )
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(room.accounts.run())]
+        shared = None
+        if settings.redis.url:
+            from argosy.server.limits.sharing import RedisBuckets  # noqa: PLC0415 - 90 ms
+
+            shared = RedisBuckets(settings.redis.url, settings.redis.password, nodes=section.nodes)
+            running.append(group.create_task(shared.run()))
+        try:
+            yield Limiting(Limiter(Projects(database), section, shared), room)
+        finally:
+            for task in running:
+                task.cancel()
