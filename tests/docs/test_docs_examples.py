@@ -11,9 +11,11 @@ or toml block preceded by `<!-- file: NAME -->` is written to NAME first.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,17 +70,23 @@ def test_examples_do_what_the_page_says(
     page: Path, argosy_registry: Registry, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, argosy_registry.host)
-    for block in blocks(page):
-        if "skip" in block.marks:
-            continue
-        if block.file:
-            (tmp_path / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / block.file).write_text(shell.real(block.body))
-        elif block.kind == "console":
-            for command, shown in commands(block.body):
-                shell.check(command, shown)
-        elif block.kind == "python":
-            shell.check_python(block.body)
+    try:
+        for block in blocks(page):
+            if "skip" not in block.marks:
+                follow(block, shell)
+    finally:
+        shell.end()
+
+
+def follow(block: Block, shell: "Shell") -> None:
+    if block.file:
+        (shell.cwd / block.file).parent.mkdir(parents=True, exist_ok=True)
+        (shell.cwd / block.file).write_text(shell.real(block.body))
+    elif block.kind == "console":
+        for command, shown in commands(block.body):
+            shell.check(command, shown)
+    elif block.kind == "python":
+        shell.check_python(block.body)
 
 
 class Shell:
@@ -110,6 +118,11 @@ class Shell:
             found = re.compile(pattern).search(said, at)
             assert found, f"$ {command}\ndid not print: {line}\nbut:\n{said}"
             at = found.end()
+
+    def end(self) -> None:
+        """End a server that the page has started and written the number of to `pid`."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.cwd / "pid").read_text()), signal.SIGTERM)
 
     def check_python(self, body: str) -> None:
         (self.cwd / "example.py").write_text(self.real(body))
