@@ -104,7 +104,12 @@ class S3Section:
     bucket: str = setting(TEXT, "", "the bucket, which has to exist")
     prefix: str = setting(TEXT, "", "what keys begin with")
     region: str = setting(TEXT, "us-east-1", "the region requests are signed for")
-    access_key: str = setting(TEXT, "", "id of the key", secret=True)
+    access_key: str = setting(
+        TEXT,
+        "",
+        "id of the key; empty: of the environment (AWS_ACCESS_KEY_ID) or of ~/.aws/credentials",
+        secret=True,
+    )
     secret_key: str = setting(TEXT, "", "the key", secret=True)
     session_token: str = setting(TEXT, "", "of temporary keys", secret=True)
     path_style: bool = setting(SWITCH, True, "bucket in the path rather than in the host name")
