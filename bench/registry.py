@@ -11,18 +11,14 @@ import argparse
 import functools
 import json
 import os
-import re
 import subprocess
 import sys
-import urllib.request
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from bench import harness, load
+from bench import enrol, harness, load
 from bench.harness import Metric, Samples, ServerProcess
 
 OURS, THEIRS = "argosy", "docker-registry"
@@ -255,33 +251,9 @@ def start_guarded(place: Path) -> ServerProcess:
 
 def robot(port: int, log: Path, project: str) -> str:
     """Make a project and a robot that may push and pull there; the header with its token."""
-    found = re.search(r"one-time password (\S+)", log.read_text())
-    assert found, log.read_text()
-    admin = _basic("admin", "a password for benchmarks")
-    body = {"name": "admin", "current": found[1], "password": "a password for benchmarks"}
-    _asked(port, "POST", "/api/v1/password", body, "")
-    _asked(port, "POST", "/api/v1/projects", {"name": project}, admin)
-    body = {"name": "bench", "grants": [f"repository:{project}/**:pull,push"]}
-    made = _asked(port, "POST", f"/api/v1/projects/{project}/robots", body, admin)
-    scope = f"/token?service=argosy&scope=repository:{_REPO}:pull,push"
-    given = _asked(port, "GET", scope, None, _basic(made["name"], made["secret"]))
-    return f"Bearer {given['token']}"
-
-
-def _basic(name: str, password: str) -> str:
-    return f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"
-
-
-def _asked(port: int, method: str, path: str, body: Any, authorization: str) -> Any:
-    headers = {"Content-Type": "application/json"}
-    if authorization:
-        headers["Authorization"] = authorization
-    data = None if body is None else json.dumps(body).encode()
-    url = f"http://127.0.0.1:{port}{path}"
-    request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
+    url = f"http://127.0.0.1:{port}"
+    who = enrol.robot(url, enrol.one_time_password(log), project)
+    return enrol.bearer(url, who, _REPO)["Authorization"]
 
 
 def _peer_version() -> str:
@@ -305,6 +277,7 @@ def _plan(argv: Sequence[str]) -> tuple[Plan, str]:
         size=100 * _MB,
         repeats=2 if options.quick else 4,
         only=options.only,
+        auth=options.auth,
     )
     name = options.name if options.name != "registry" or not options.auth else "registry-auth"
     return plan, f"{name}-quick" if options.quick and name.startswith("registry") else name
