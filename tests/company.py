@@ -11,7 +11,12 @@ from argosy.access.accounts.users import NewUser
 from argosy.access.permission import Role
 from argosy.access.service import Access
 from argosy.catalog.actor import SYSTEM
-from argosy.server.config.sections import AuthSection, ServerSection, ServerSettings
+from argosy.server.config.sections import (
+    AuthSection,
+    DatabaseSection,
+    ServerSection,
+    ServerSettings,
+)
 from tests.serving import Answer, Client, Serving, served
 
 PASSWORD = "correct horse battery"
@@ -94,10 +99,12 @@ class Company:
 
 
 @contextmanager
-def company(data: Path, **more: Any) -> Iterator[Company]:
-    """A registry with access control on a directory."""
+def company(data: Path, database: str = "", **more: Any) -> Iterator[Company]:
+    """A registry with access control on a directory, with the catalog there or in a database."""
     settings = ServerSettings(
-        server=ServerSection(data=str(data)), auth=AuthSection(enabled=True, **more)
+        server=ServerSection(data=str(data)),
+        database=DatabaseSection(url=database),
+        auth=AuthSection(enabled=True, secret="5" * 64 if database else "", **more),
     )
     with served(data, settings=settings) as (client, serving):
         yield Company(client, serving)

@@ -8,8 +8,20 @@ from tests.company import Company
 from tests.company import company as running
 
 
-@pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    """A registry with access control, and its admin."""
-    with running(tmp_path_factory.mktemp("company")) as found:
-        yield found
+@pytest.fixture(
+    scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)]
+)
+def company(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Company]:
+    """A registry with access control, and its admin, on either database."""
+    data = tmp_path_factory.mktemp("company")
+    if request.param == "sqlite":
+        with running(data) as found:
+            yield found
+    else:
+        server = request.getfixturevalue("postgres")
+        url = server.create(request.getfixturevalue("_postgres_template"))
+        with running(data, database=url) as found:
+            yield found
+        server.drop(url)
