@@ -10,8 +10,6 @@ from argosy.errors import ConfigError
 from argosy.server.config.sections import AuditSection
 from argosy.server.observing.auditing import Auditing, AuditOptions
 from argosy.server.observing.forwarding.forwarder import Destination
-from argosy.server.observing.forwarding.http import Endpoint
-from argosy.server.observing.forwarding.syslog import Syslog
 
 _DAY = 86400.0
 
@@ -35,9 +33,14 @@ def destinations(section: AuditSection) -> list[tuple[str, Destination]]:
     """Where entries of the audit log are forwarded to; ConfigError."""
     found: list[tuple[str, Destination]] = []
     if section.syslog:
+        from argosy.server.observing.forwarding.syslog import Syslog  # noqa: PLC0415 - see below
+
         _read("audit.syslog_ca", section.syslog_ca)
         found.append(("syslog", Syslog.parse(section.syslog, section.syslog_ca)))
     if section.http:
+        # With the HTTP client: 7 MB and 30 ms, which most servers can do without.
+        from argosy.server.observing.forwarding.http import Endpoint  # noqa: PLC0415
+
         ca = _read("audit.http_ca", section.http_ca)
         found.append(("http", Endpoint.parse(section.http, section.http_token, ca)))
     return found
