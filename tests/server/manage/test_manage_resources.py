@@ -476,3 +476,15 @@ def test_no_trick_in_a_repository_s_name_leads_anywhere(company: Company, name: 
         sent = company.admin(method, path)
         assert sent.status in (400, 404), sent.body
         assert sent["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects?after=%00", "/projects?prefix=%00", "/repositories?project=a%00", "/users?after=%00",
+        "/audit?actor=%00", "/groups?after=%00", "/quotas?after=%00", "/robots?after=a%00", "/users/%00",
+        "/groups/a%00", "/robots/robot$a%00",
+    ],
+)  # fmt: skip
+def test_no_database_is_asked_for_text_that_it_cannot_have(company: Company, path: str) -> None:
+    assert company.admin("GET", path).status == 400

@@ -45,7 +45,11 @@ class Paging(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=1000, description="Entries on a page, at most.")] = 100
     after: Annotated[
         str,
-        Meta(max_length=512, description="Where to go on: `next` of the page before."),
+        Meta(
+            pattern=r"^[^\x00-\x1f\x7f]*\Z",
+            max_length=512,
+            description="Where to go on: `next` of the page before.",
+        ),
     ] = ""
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_TEXT = r"^[^\x00-\x1f\x7f]*\Z"
+PLAIN = r"^[^\x00-\x1f\x7f]*\Z"
+"""No control characters; PostgreSQL has no text with NUL."""
 LONGEST: Final = (1 << 53) - 1  # what every reader of JSON can hold
 
 ProjectName = Annotated[
@@ -127,7 +128,7 @@ GrantText = Annotated[
 ]
 MemberKind = Literal["user", "group"]
 RoleName = Literal["limited-guest", "guest", "developer", "maintainer", "project-admin"]
-Line = Annotated[str, Meta(pattern=_TEXT, max_length=1024)]
+Line = Annotated[str, Meta(pattern=PLAIN, max_length=1024)]
 Label = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", min_length=1, max_length=100, examples=["laptop"]),

@@ -28,7 +28,14 @@ from argosy.server.manage.paging import looked_through, page
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
-from argosy.server.manage.values import EXAMPLE_TIME, Line, ProjectName, RepositoryName, moment
+from argosy.server.manage.values import (
+    EXAMPLE_TIME,
+    PLAIN,
+    Line,
+    ProjectName,
+    RepositoryName,
+    moment,
+)
 
 _MOST: Final = 1 << 50
 Rate = Annotated[float, Meta(ge=0, le=_MOST)]
@@ -124,7 +131,9 @@ class Share(Struct, frozen=True):
 class ProjectsPaging(Paging, frozen=True, forbid_unknown_fields=True):
     """Which projects."""
 
-    prefix: Annotated[str, Meta(max_length=128, description="Only names that begin so.")] = ""
+    prefix: Annotated[
+        str, Meta(pattern=PLAIN, max_length=128, description="Only names that begin so.")
+    ] = ""
     public: Annotated[bool | None, Meta(description="Only public ones, or only others.")] = None
 
 

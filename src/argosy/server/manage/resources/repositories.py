@@ -29,6 +29,7 @@ from argosy.server.manage.problems import Refusal
 from argosy.server.manage.values import (
     EXAMPLE_DIGEST,
     EXAMPLE_TIME,
+    PLAIN,
     Amount,
     DigestText,
     ProjectName,
@@ -65,7 +66,10 @@ class Artifact(Struct, frozen=True):
 class RepositoriesPaging(Paging, frozen=True, forbid_unknown_fields=True):
     """Which repositories."""
 
-    project: Annotated[str, Meta(max_length=128, description="Only those of this project.")] = ""
+    project: Annotated[
+        str,
+        Meta(pattern=PLAIN, max_length=128, description="Only those of this project."),
+    ] = ""
 
 
 async def listed(call: Call[RepositoriesPaging, Nothing]) -> Reply:
