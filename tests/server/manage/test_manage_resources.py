@@ -488,3 +488,13 @@ def test_no_trick_in_a_repository_s_name_leads_anywhere(company: Company, name: 
 )  # fmt: skip
 def test_no_database_is_asked_for_text_that_it_cannot_have(company: Company, path: str) -> None:
     assert company.admin("GET", path).status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["_catalog?last=%00", "a/b/manifests/v%00", "a/b/tags/list?last=%00", "a/b/blobs/uploads/%00"],
+)
+def test_no_nul_reaches_the_database_through_the_registry_either(
+    company: Company, path: str
+) -> None:
+    assert company.admin.client("GET", f"/v2/{path}").status == 400

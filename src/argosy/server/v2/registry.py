@@ -155,6 +155,8 @@ class Registry:
                 f"{where.name[:300]!r} is not a repository name",
                 detail={"name": where.name[:300]},
             )
+        if "%00" in request.target:  # PostgreSQL has no text with NUL, and no name has one
+            raise Problem(400, "NAME_INVALID", "the request has a NUL character in it")
         if (found := methods.get(request.method)) is None:
             allow = [("Allow", ", ".join(sorted(methods)))]
             raise Problem(405, "UNSUPPORTED", f"{request.method} is not for this", headers=allow)
