@@ -22,6 +22,7 @@ from argosy.server.config.sections import (
     ServerSettings,
     UploadsSection,
 )
+from tests.peers import need
 from tests.serving import (
     CONFIG,
     MANIFEST,
