@@ -137,11 +137,11 @@ async def test_a_storm_of_pushes_moves_and_deletions_leaves_a_sound_catalog(
     plans = [
         [
             (choice.choices(range(10), weights)[0], choice.randrange(6), choice.randrange(4))
-            for _ in range(25)
+            for _ in range(20)
         ]
-        for _ in range(12)
+        for _ in range(10)
     ]
-    await asyncio.gather(*(worker(n) for n in range(12)))
+    await asyncio.gather(*(worker(n) for n in range(10)))
     assert await verify(nodes[0]) > 0
 
 

@@ -23,7 +23,7 @@ def test_an_acknowledged_push_of_a_tag_is_what_every_other_process_serves_next(w
         digests = [nodes[0](f"push v{n} seed-{n}") for n in range(2)]
         for node in nodes:
             node("hot v1")  # reads are under way all the time, in each of them
-        for move in range(120):
+        for move in range(60):
             writer, reader = nodes[move % 3], nodes[(move + 1) % 3]
             assert writer(f"tag v1 {digests[move % 2]}") == "done"
             assert reader("serve v1") == digests[move % 2]
