@@ -135,6 +135,12 @@ def test_only_a_system_admin_makes_a_project_by_pushing(world: World) -> None:
     assert world.client.by("root", PASSWORD).at("made/app").push_image("v1")
 
 
+def test_a_name_that_no_project_can_have_is_refused_as_a_name(world: World) -> None:
+    root = world.client.by("root", PASSWORD)
+    answer = root.at("a" * 200 + "/x")("POST", "blobs/uploads/")
+    assert (answer.status, answer.code) == (400, "NAME_INVALID")
+
+
 def test_the_catalog_lists_what_one_may_pull_by_full_pages(world: World) -> None:
     root = world.client.by("root", PASSWORD)
     for number in range(3):

@@ -22,6 +22,7 @@ from argosy.errors import (
     RegistryError,
     SizeMismatch,
     StorageUnavailable,
+    UsageError,
 )
 from argosy.server.http.heads import BadRequest
 from argosy.server.http.messages import BodyTooLarge, ClientGone, Response
@@ -46,6 +47,7 @@ _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (BackendUnavailable, 503, "UNAVAILABLE"),  # who knows the password cannot be asked
     (StorageUnavailable, 503, "UNAVAILABLE"),
     (ClientGone, 400, "BLOB_UPLOAD_INVALID"),
+    (UsageError, 400, "NAME_INVALID"),  # a repository whose project cannot have its name
     (BadRequest, 400, "BLOB_UPLOAD_INVALID"),  # a body in chunks whose framing is broken
 )
 
