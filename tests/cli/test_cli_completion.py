@@ -72,3 +72,12 @@ def test_scripts_of_other_shells_name_every_verb_and_parse(shell: str, tmp_path:
     if program := shutil.which(shell):
         (tmp_path / "script").write_text(text)
         subprocess.run([program, "-n", tmp_path / "script"], check=True)
+
+
+def test_every_second_word_completes(tmp_path: Path) -> None:
+    assert complete("argosy history ", tmp_path) == ["ls", "inspect", "logs", "rm"]
+    assert complete("argosy robot ro", tmp_path) == ["rotate"]
+    assert "--now" in complete("argosy robot rotate --", tmp_path)
+    # A verb with second words keeps its own arguments.
+    assert complete("argosy tags un", tmp_path) == ["undo"]
+    assert "--json" in complete("argosy tags --", tmp_path)
