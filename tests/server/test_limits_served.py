@@ -17,12 +17,15 @@ from argosy.catalog.limits import Limits
 from argosy.catalog.projects import ProjectChange, Projects
 from argosy.catalog.quotas import Amount, Quota, unfolded
 from argosy.server.config.sections import (
+    DatabaseSection,
     LimitsSection,
+    RedisSection,
     ServerSection,
     ServerSettings,
     UploadsSection,
 )
 from tests.peers import need
+from tests.redis_server import RedisServer
 from tests.serving import (
     CONFIG,
     MANIFEST,
@@ -98,6 +101,26 @@ def test_a_project_s_own_limit_holds_for_it_alone_and_can_be_changed(tmp_path: P
         lifted = ProjectChange(limits=Limits(requests=0))
         serving.run(projects.update("busy", lifted, by=SYSTEM))
         assert {busy("GET", "tags/list").status for _ in range(10)} == {404}
+
+
+@pytest.mark.peer
+def test_two_servers_share_a_limit_through_redis(tmp_path: Path, redis: RedisServer) -> None:
+    limits = LimitsSection(requests=0.01, burst=10)
+    more: Any = {"limits": limits, "redis": RedisSection(url=redis.url)}
+    one, two = (settings(tmp_path / name, **more) for name in ("one", "two"))
+    with served(tmp_path, settings=one) as (a, first), served(tmp_path, settings=two) as (b, other):
+        until = time.monotonic() + 20
+        while any(s.app._registry._limiter._shared.away for s in (first, other)):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        done = [client("GET", "/v2/").status for _ in range(10) for client in (a, b)]
+        assert done.count(200) == 10
+        redis.kill()
+        # When they notice, each goes on with its part: a bucket for one of two nodes.
+        until = time.monotonic() + 20
+        while a("GET", "/v2/").status == 429:
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def test_a_cached_manifest_is_limited_too(tmp_path: Path) -> None:
@@ -196,9 +219,14 @@ def test_a_full_project_refuses_an_upload_at_its_beginning(tmp_path: Path) -> No
         assert mounted.status == 201
 
 
-def test_64_real_pushes_at_once_fill_a_quota_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_64_real_pushes_at_once_fill_a_quota_exactly(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
     size, limit = 40_000, 1_000_000
-    with served(tmp_path) as (client, serving):
+    url = request.getfixturevalue("postgres_url") if kind == "postgres" else ""
+    put = settings(tmp_path, database=DatabaseSection(url=url))
+    with served(tmp_path, settings=put) as (client, serving):
         make(serving, "small", quota=Quota(bytes=limit))
         together = threading.Barrier(64)
 
@@ -218,6 +246,17 @@ def test_64_real_pushes_at_once_fill_a_quota_exactly(tmp_path: Path) -> None:
         assert done.count(201) == limit // size
         assert used(serving, "small") == Amount(limit)
         assert off(serving, "small") == Amount()
+
+
+def test_what_was_freed_can_be_used_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, serving):
+        make(serving, "small", quota=Quota(bytes=1000))
+        repo = client.at("small/app")
+        for number in range(4):
+            name = repo.push_blob(bytes([number]) * 900)
+            target = f"blobs/uploads/?digest={digest(bytes(901))}"
+            assert repo("POST", target, bytes(901)).status == 403
+            assert repo("DELETE", f"blobs/{name}").status == 202
 
 
 def test_a_refused_manifest_leaves_the_tag_where_it_was(tmp_path: Path) -> None:

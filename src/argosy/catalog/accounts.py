@@ -80,16 +80,18 @@ class Accounts:
     async def room(
         self, project: str, more: Amount, *, fresh: bool = False
     ) -> QuotaExceeded | None:
-        """Whether so much more surely does not fit, as memory has it: seconds old, and no promise.
+        """Why so much more does not fit; None if it may: memory is seconds old, and no promise.
 
-        For a project with a quota only. What it lets through is checked exactly when it is charged.
-        `fresh`: look again now.
+        For a project with a quota only. What it lets through is checked exactly when it is charged;
+        what it refuses does not fit now, because then it looks again. `fresh`: it does so at once.
         """
-        return exceeded(project, await self._look(project, 0.0 if fresh else _FRESH), more)
+        if not fresh and exceeded(project, await self._look(project, _FRESH), more) is None:
+            return None
+        return exceeded(project, await self._look(project, 0.0), more)
 
     async def free(self, project: str) -> int:
-        """The bytes left of the quota of a project that has one, as memory has it."""
-        found = await self._look(project, _FRESH)
+        """The bytes left of the quota of a project that has one."""
+        found = await self._look(project, 0.0)
         limit = found.quota.bytes
         return _UNLIMITED if limit is None else max(0, limit - found.used.bytes)
 
@@ -164,15 +166,18 @@ class Accounts:
 
     async def run(self) -> None:
         """Fold what pushes append, and keep the metrics of the largest projects; until cancelled."""
-        shown = 0.0
+        shown, well = 0.0, True
         while True:
             try:
                 await self.fold()
                 if time.monotonic() - shown > _SHOW_EVERY:
                     await self._show()
                     shown = time.monotonic()
-            except (ArgosyError, OSError) as e:
-                log.warning("usage of projects is not folded now: %s", e)
+                well = True
+            except ArgosyError as e:
+                if well:  # said once: a database that is away is told of elsewhere as well
+                    log.warning("usage of projects is not folded for now: %s", e.summary)
+                well = False
             await asyncio.sleep(_FOLD_EVERY)
 
     async def fold(self) -> None:
