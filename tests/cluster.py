@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from argosy.stores.s3.options import S3Options
 from bench.enrol import PASSWORD, ask, basic, robot
 from bench.traffic import Plan as Load
@@ -133,11 +131,4 @@ def running_cluster(nodes: int = 3) -> Iterator[Running]:
         running = Running(cluster, storage, host)
         once = cluster.admin_password()
         running.robot, running.secret = robot(cluster.url, once, "load")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Running]:
-    """One cluster for all tests of a module."""
-    with running_cluster() as running:
         yield running

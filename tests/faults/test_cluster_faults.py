@@ -1,7 +1,9 @@
 """A cluster under load loses no acknowledged push, whichever of its parts fails.
 
 Every test: sixteen clients push and pull through haproxy, a fault, and the load goes on until it
-succeeds again. Then every acknowledged manifest, blob and tag is asked for and hashed.
+succeeds again. Then every acknowledged manifest, blob and tag is asked for and hashed, quotas
+are counted by SQL that shares nothing with what charges them, and every object that a row names
+is looked for. At the end of all tests, whatever their order, what the faults have left is swept.
 """
 
 import asyncio
@@ -19,13 +21,19 @@ from argosy.stores.s3.bucket import open_bucket
 from bench.enrol import basic
 from bench.traffic import Traffic
 from tests import newer_argosy
-from tests.cluster import LINKS, TTL, Running, cluster
+from tests.cluster import LINKS, TTL, Running, running_cluster
 from tests.serving import Client
-
-__all__ = ["cluster"]
 
 LONG = float(os.environ.get("ARGOSY_FAULT_SECONDS", "5"))  # 30: as long as an operator takes
 pytestmark = [pytest.mark.slow, pytest.mark.peer, pytest.mark.xdist_group("cluster")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Running]:
+    """One cluster for all tests."""
+    with running_cluster() as running:
+        yield running
+        asyncio.run(_is_swept(running))
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +54,52 @@ def load(cluster: Running, fault: str) -> Iterator[Traffic]:
     print(f"{fault}: {counts}")
     assert (counts.lost, counts.corrupt, counts.failed) == (0, 0, 0), counts
     assert counts.dishonest == []
+    _quotas_equal_a_recount(cluster)
+    asyncio.run(_has_what_rows_name(cluster))
+
+
+def _quotas_equal_a_recount(cluster: Running) -> None:
+    charged = cluster.sql(
+        """SELECT sum(bytes) || '|' || sum(artifacts) FROM
+        (SELECT project_id, bytes, artifacts FROM quota_usage
+        UNION ALL SELECT project_id, bytes, artifacts FROM quota_deltas) charged
+        JOIN projects p ON p.id = project_id WHERE p.name = 'load'"""
+    )
+    blobs = cluster.sql(
+        """SELECT sum(size) FROM (SELECT DISTINCT b.digest, b.size FROM blobs b
+        JOIN repository_blobs l ON l.digest = b.digest JOIN repositories r
+        ON r.id = l.repository_id WHERE r.name LIKE 'load/%') held"""
+    )
+    count, size = cluster.sql(
+        """SELECT count(*) || '|' || sum(size) FROM manifests m JOIN repositories r
+        ON r.id = m.repository_id WHERE r.name LIKE 'load/%'"""
+    ).split("|")
+    used, artifacts = map(int, charged.split("|"))
+    assert (used, artifacts) == (int(blobs) + int(size), int(count))
+    said = cluster.api("GET", "/projects/load/quota")
+    assert said["used"] == {"bytes": used, "artifacts": artifacts}
+
+
+async def _has_what_rows_name(cluster: Running) -> set[str]:
+    """Every object that a row names is there; the names of the others."""
+    bucket = await open_bucket(cluster.bucket_options())
+    try:
+        named = set(cluster.sql("SELECT key FROM blobs WHERE key <> ''").split())
+        keys = {key async for key in bucket.objects()}
+        assert named <= keys, "a row names an object that is gone"
+        begun = {f"parts of {begun.key}" async for begun in bucket.begun()}
+        return (keys - named) | begun
+    finally:
+        await bucket.close()
+
+
+async def _is_swept(cluster: Running) -> None:
+    """What nobody goes on with is gone soon after `uploads.ttl`, which is short here."""
+    end = time.monotonic() + 4 * TTL
+    while left := await _has_what_rows_name(cluster):
+        assert time.monotonic() < end, f"{len(left)} objects that no row names: {left}"
+        await asyncio.sleep(1)
+    assert cluster.sql("SELECT count(*) FROM uploads") == "0"
 
 
 def test_a_node_that_is_killed_and_then_another(cluster):
@@ -145,47 +199,3 @@ def test_an_upload_begun_on_one_node_is_finished_on_another(cluster):
         for node in nodes:
             found = node("HEAD", f"blobs/{name}", headers=who)
             assert found["Content-Length"] == str(start)
-
-
-def test_afterwards_quotas_equal_a_recount(cluster):
-    """Counted here by SQL that shares nothing with the code that charges."""
-    with load(cluster, "no fault"):
-        pass
-    bytes_, artifacts = cluster.sql(
-        """SELECT coalesce(sum(bytes), 0) || '|' || coalesce(sum(artifacts), 0) FROM
-        (SELECT project_id, bytes, artifacts FROM quota_usage
-        UNION ALL SELECT project_id, bytes, artifacts FROM quota_deltas) charged
-        JOIN projects p ON p.id = project_id WHERE p.name = 'load'"""
-    ).split("|")
-    blobs = cluster.sql(
-        """SELECT sum(size) FROM (SELECT DISTINCT b.digest, b.size FROM blobs b
-        JOIN repository_blobs l ON l.digest = b.digest JOIN repositories r
-        ON r.id = l.repository_id WHERE r.name LIKE 'load/%') held"""
-    )
-    count, size = cluster.sql(
-        """SELECT count(*) || '|' || sum(size) FROM manifests m JOIN repositories r
-        ON r.id = m.repository_id WHERE r.name LIKE 'load/%'"""
-    ).split("|")
-    assert int(bytes_) == int(blobs) + int(size) > 0
-    assert int(artifacts) == int(count) > 0
-    said = cluster.api("GET", "/projects/load/quota")
-    assert said["used"] == {"bytes": int(bytes_), "artifacts": int(artifacts)}
-
-
-async def test_afterwards_the_bucket_has_what_rows_name_and_in_a_while_nothing_else(cluster):
-    """What the faults have left is swept after `uploads.ttl`, which is short here."""
-    named = set(cluster.sql("SELECT key FROM blobs WHERE key <> ''").split())
-    bucket = await open_bucket(cluster.bucket_options())
-    try:
-        end = time.monotonic() + 4 * TTL
-        while True:
-            keys = {key async for key in bucket.objects()}
-            assert named <= keys, "a row names an object that is gone"
-            if keys == named:
-                break
-            assert time.monotonic() < end, f"{len(keys - named)} objects that no row names"
-            await asyncio.sleep(1)
-        assert [begun async for begun in bucket.begun()] == []
-    finally:
-        await bucket.close()
-    assert cluster.sql("SELECT count(*) FROM uploads") == "0"
