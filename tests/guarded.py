@@ -78,9 +78,11 @@ class World:
 
 
 @contextmanager
-def guarded(path: Path, *, watched: bool = False, **auth: Any) -> Iterator[World]:
-    """A registry with access control on `path`."""
-    plain = embedded(str(path))
+def guarded(
+    path: Path, *, watched: bool = False, plain: ServerSettings | None = None, **auth: Any
+) -> Iterator[World]:
+    """A registry with access control on `path`; `plain`: its other settings."""
+    plain = plain or embedded(str(path))
     settings: ServerSettings = replace(plain, auth=AuthSection(enabled=True, **auth))
     with served(path, watched=watched, settings=settings) as (client, serving):
         world = World(client, serving)

@@ -77,7 +77,7 @@ def _place(conn: Connection, name: str) -> Place | None:
 def _payer(conn: Connection, name: str, by: Actor) -> Payer:
     if (found := _find(conn, name)) is not None:
         return found
-    if by.kind not in _NOBODY:
+    if not makes_projects(by):
         raise ProjectUnknown(name)
     values = {"name": name, "created_at": t.now(), "created_by": by.name}
     upsert(conn, t.projects, [values], key=("name",))
@@ -86,6 +86,11 @@ def _payer(conn: Connection, name: str, by: Actor) -> Payer:
     made = _find(conn, name)
     assert made is not None, "it has just been made"
     return made
+
+
+def makes_projects(by: Actor) -> bool:
+    """Whether a push by them makes the project: where nobody is asked who they are."""
+    return by.kind in _NOBODY
 
 
 def _find(conn: Connection, name: str) -> Payer | None:

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, func, or_, select
 
 from argosy.catalog import schema as t
 from argosy.catalog.accounts import Accounts
+from argosy.catalog.actor import Actor
 from argosy.catalog.database import Database
+from argosy.catalog.places import makes_projects
 from argosy.catalog.projects import Project, Projects
 from argosy.catalog.quotas import Amount, QuotaExceeded
 from argosy.catalog.rows import project_of
@@ -63,6 +65,12 @@ class Room:
         self._ttl = ttl
         self._in_database = in_database
         self._under_way: dict[str, dict[str, float]] = {}
+
+    async def known(self, name: str, by: Actor) -> None:
+        """ProjectUnknown if there is no such project, and a push by them makes none."""
+        project = project_of(name)
+        if not makes_projects(by) and await self._projects.find(project) is None:
+            await self._projects.get(project)  # memory may be a moment late
 
     async def begin(self, name: str) -> None:
         """An upload is to begin: TooManyUploads, or QuotaExceeded when the project is full."""

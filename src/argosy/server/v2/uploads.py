@@ -37,11 +37,11 @@ class Uploads:
 
     async def begin(self, name: str, request: Request) -> Response:
         """POST: mount a blob, take a whole one, or open an upload."""
+        await self._room.known(name, by := actor(request))
         query = request.query
         if "mount" in query:
             digest = Digest.parse(query["mount"][0])
             source = await mounting.source(self._catalog, self._guard, request, digest)
-            by = actor(request)
             if source is not None and await self._catalog.mount(name, digest, source, by=by):
                 return _created(name, digest)
         elif "digest" in query and request.body.length != 0:
