@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 _KIND: Final = "application/vnd.oci.image.manifest.v1+json"
 _OCTETS: Final = "application/octet-stream"
+_DICE: Final = random.Random()
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -140,7 +141,7 @@ class Wire:
         for attempt in range(self._plan.tries):
             if attempt:
                 self._counts.add(retries=1)
-                time.sleep(min(3.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0))
+                time.sleep(min(3.0, 0.1 * 2**attempt) * _DICE.uniform(0.5, 1.0))
             try:
                 status, headers, content = self.once(method, target, body, **fields)
             except (OSError, http.client.HTTPException) as e:

@@ -1,11 +1,19 @@
 """Leaving the event loop, and coming back with one error instead of a group."""
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_DICE = random.Random()  # noqa: S311 - to come apart, not to be secret. Nobody else draws from it.
+
+
+def between(least: float, most: float) -> float:
+    """A number at random, so that those who wait for the same thing come apart."""
+    return _DICE.uniform(least, most)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.catalog.databases.options import DatabaseOptions
@@ -75,6 +76,7 @@ class Node:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).resolve().parents[2],
         )
         assert self._line() == "ready"
 

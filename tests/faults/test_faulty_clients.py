@@ -156,7 +156,7 @@ def test_a_blob_deleted_during_pushes_never_leaves_a_manifest_without_it(repo: C
     def delete() -> None:
         while not stop.is_set():
             assert repo("DELETE", f"blobs/{name}").status in (202, 404, 405)
-            time.sleep(random.random() / 50)  # let each side win now and then
+            time.sleep(random.Random().random() / 50)  # let each side win now and then
 
     repo.push_blob(config)
     repo.push_blob(layer)

@@ -20,7 +20,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import random
 import threading
 import time
 import uuid
@@ -29,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Protocol
 
-from argosy.concurrency import in_thread
+from argosy.concurrency import between, in_thread
 from argosy.content.blob_storage import Stored, UploadBusy
 from argosy.errors import (
     DigestMismatch,
@@ -115,7 +114,7 @@ class Upload:
         while not await in_thread(self._hold):
             if time.monotonic() > until:
                 raise _busy(self.id)
-            await asyncio.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - to come apart
+            await asyncio.sleep(between(0.01, 0.05))
         self._store._open[self.id] = self  # noqa: SLF001 - its other half
 
     def _hold(self) -> bool:

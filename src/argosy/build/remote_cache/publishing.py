@@ -5,7 +5,6 @@ cannot promise that is looked at again after a while: who was overtaken goes aga
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from dataclasses import field, replace
 
 from argosy.build.remote_cache.format import Bounds, merged, says_more
 from argosy.build.remote_cache.shelf import SCOPE, Part, Shelf, Writing, read_shelf
+from argosy.concurrency import between
 from argosy.content.copy import copy
 from argosy.content.graph import manifest
 from argosy.content.store import Deletes, Pins, ResolvesHere, Source, Store, Swapped, Swaps
@@ -58,7 +58,7 @@ async def publish(
     publishing = _Publishing(parts, source, place, report)
     for attempt in range(_ATTEMPTS):
         if attempt:
-            await asyncio.sleep(random.uniform(0.2, 1) * _PAUSE * attempt)  # noqa: S311 - spreads retries
+            await asyncio.sleep(between(0.2, 1) * _PAUSE * attempt)
         if (done := await publishing.attempt()) is not None:
             return done
     raise BuildError(

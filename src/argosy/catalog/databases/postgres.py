@@ -11,7 +11,6 @@ known, not guessed, and nothing is done twice.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from argosy.catalog.databases.marks import Mark, Marks, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.dialects import connect, postgres_engine
 from argosy.catalog.stamps import OwnStamp
+from argosy.concurrency import between
 from argosy.meters import declared as meters
 from argosy.tracing import span
 
@@ -208,7 +208,7 @@ def _pauses() -> Any:
     """Longer and longer, each a random part of the longest it may be, without end."""
     longest = _FIRST_PAUSE
     while True:
-        yield random.uniform(longest / 4, longest)  # noqa: S311 - to come apart, not to be secret
+        yield between(longest / 4, longest)
         longest = min(2 * longest, _LONGEST_PAUSE)
 
 

@@ -6,7 +6,6 @@ continued and its sampled flag obeyed; `argosy.tracing` passes it on to upstream
 Spans leave by OTLP/HTTP from a thread; they are dropped when the collector is too slow.
 """
 
-import random
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import argosy
 from argosy import tracing
-from argosy.concurrency import in_thread
+from argosy.concurrency import between, in_thread
 from argosy.errors import ConfigError
 from argosy.server.http.messages import Request
 from argosy.tracing import Value, current
@@ -115,7 +114,7 @@ class Tracing:
         """Before anything is done for a request."""
         parent = Parent.read(request.headers.get("traceparent"))
         if parent is None:
-            sampled = random.random() < self._sample  # noqa: S311 - a share, not a secret
+            sampled = between(0, 1) < self._sample
         else:
             sampled = parent.sampled
             request.trace = parent.trace

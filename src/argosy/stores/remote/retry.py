@@ -1,8 +1,8 @@
 """When to try again, and how long to wait first (RFC 9110 §10.2.3, Retry-After)."""
 
-import random
 import time
 
+from argosy.concurrency import between
 from argosy.settings import Settings
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -29,7 +29,7 @@ def backoff(attempt: int, settings: Settings) -> float:
     Jitter takes up to a quarter off, so that many clients do not come back together.
     """
     longest = min(settings.retry_wait * 2.0**attempt, settings.retry_wait_max)
-    return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+    return longest * between(0.75, 1.0)
 
 
 def wait(attempt: int, header: str | None, settings: Settings) -> float | None:

@@ -6,14 +6,13 @@ connections, with growing random pauses. Source: Amazon S3 API Reference.
 
 import asyncio
 import hashlib
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from argosy.concurrency import in_thread
+from argosy.concurrency import between, in_thread
 from argosy.errors import ConfigError, NetworkError, NetworkTimeout, StorageUnavailable
 from argosy.meters import declared as meters
 from argosy.settings import Settings
@@ -371,7 +370,7 @@ def _reading(key: str, start: int) -> Call:
 
 def _pause(attempt: int) -> float:
     longest = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
-    return random.uniform(longest / 4, longest)  # noqa: S311 - to come apart, not to be secret
+    return between(longest / 4, longest)
 
 
 def _length(answer: Answer, call: Call, evidence: dict[str, Any]) -> int:

@@ -9,7 +9,6 @@ twice, as the object and as what may be the last part: so a commit has nothing t
 import asyncio
 import hashlib
 import logging
-import random
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from argosy.concurrency import gather, in_thread
+from argosy.concurrency import between, gather, in_thread
 from argosy.content.blob_storage import Claim, Stored, UploadBusy, UploadLost
 from argosy.content.upload_ledger import Held, State
 from argosy.errors import ArgosyError, DigestMismatch, SizeMismatch, StorageUnavailable
@@ -80,7 +79,7 @@ class S3Upload:
             held = await storage.ledger.take(claim, storage.bucket.options.lease)
             if held is not None:
                 return held
-            pause = random.uniform(0.05, 0.2)  # noqa: S311 - to come apart, not to be secret
+            pause = between(0.05, 0.2)
             if time.monotonic() + pause > until:
                 raise UploadBusy(
                     f"upload {self.id} is being written by another request",

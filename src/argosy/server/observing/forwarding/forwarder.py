@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import random
 import socket
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from argosy.catalog.auditing import forwarding
 from argosy.catalog.auditing.forwarding import PREFIX, Unsent
 from argosy.catalog.auditing.searching import AuditEntry
 from argosy.catalog.database import Database
+from argosy.concurrency import between
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
 
@@ -64,7 +64,7 @@ class Forwarder:
                     self._failed(e)
                 else:
                     self._pause = 0.0
-                await asyncio.sleep(max(self._every, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311
+                await asyncio.sleep(max(self._every, self._pause * between(0.5, 1.0)))
         finally:
             await self._let_go()
 
