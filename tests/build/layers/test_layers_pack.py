@@ -171,9 +171,9 @@ def test_no_time_is_later_than_the_epoch(tmp_path):
         assert {m.name: m.mtime for m in tar} == {"old": 100, "new": 5000}
 
 
-def test_sockets_are_left_out(tmp_path):
+def test_sockets_are_left_out(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         listener.bind("sock")
         assert packed(tmp_path) == bytes(1024)
 
