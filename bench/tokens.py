@@ -24,14 +24,14 @@ import bcrypt
 
 from argosy.access.accounts.robots import NewRobot
 from argosy.access.accounts.users import NewUser
-from argosy.access.authority import Authority
-from argosy.access.permission import Role
-from argosy.access.principal import Principal
-from argosy.access.sealing import Sealer
+from argosy.access.permissions.authority import Authority
+from argosy.access.permissions.permission import Role
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access, AccessOptions
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import open_database
-from argosy.catalog.projects import Projects
+from argosy.catalog.projects.projects import Projects
 from bench import harness
 from bench.harness import Metric, Samples, ServerProcess
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from argosy.access import describing as access
+from argosy.access.permissions import describing as access
 from argosy.build.dockerfile.lint import page as checks
 from argosy.cli.terminal.reference import page
 from argosy.server.config.describing import page as settings

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.access.accounts.users import NewUser
-from argosy.access.permission import Role
+from argosy.access.permissions.permission import Role
 from argosy.access.service import Access
 from argosy.catalog.actor import SYSTEM
 from argosy.server.config.sections import (

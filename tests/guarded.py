@@ -11,8 +11,8 @@ from sqlalchemy import Connection, insert
 from argosy.access.accounts.personal import NewToken
 from argosy.access.accounts.robots import NewRobot
 from argosy.access.accounts.users import NewUser
-from argosy.access.permission import Role
-from argosy.access.principal import Principal
+from argosy.access.permissions.permission import Role
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM

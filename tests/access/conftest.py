@@ -2,7 +2,7 @@
 
 import pytest
 
-from argosy.access import passwords
+from argosy.access.signing_in import passwords
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from argosy.access.accounts.conflicts import Conflict
 from argosy.access.accounts.personal import NewToken
 from argosy.access.accounts.robots import NewRobot, RobotChange
 from argosy.access.accounts.users import NewUser, UserChange
-from argosy.access.passwords import PasswordUnfit
-from argosy.access.permission import Action, Permission, Resource, Role
-from argosy.access.principal import EVERYBODY, Principal
-from argosy.access.sealing import Sealer
+from argosy.access.permissions.permission import Action, Permission, Resource, Role
+from argosy.access.permissions.principal import EVERYBODY, Principal
 from argosy.access.service import Access, open_access
+from argosy.access.signing_in.passwords import PasswordUnfit
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.database import Database, open_database

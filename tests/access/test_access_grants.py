@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from argosy.access.grants import Grant, covered, parse_grants, texts
-from argosy.access.permission import Action, Permission, Resource
-from argosy.access.scopes import Scope, parse_scopes
-from argosy.access.sealing import FILE, Sealer, secret_in
+from argosy.access.permissions.grants import Grant, covered, parse_grants, texts
+from argosy.access.permissions.permission import Action, Permission, Resource
 from argosy.access.secrets import Secret, hashed, is_secret, new_secret, one_time_password, same
+from argosy.access.tokens.scopes import Scope, parse_scopes
+from argosy.access.tokens.sealing import FILE, Sealer, secret_in
 from argosy.errors import ConfigError, UsageError
 
 REPOSITORY_ACTIONS = ("pull", "push", "delete", "list", "read")

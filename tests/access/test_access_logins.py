@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import Connection, insert, select, update
 
-from argosy.access import throttle
 from argosy.access.accounts.personal import NewToken
 from argosy.access.accounts.robots import NewRobot, RobotChange
 from argosy.access.accounts.users import NewUser, UserChange
-from argosy.access.backends import BackendUnavailable, Identity
-from argosy.access.logins import CHANGE_FIRST, WRONG, SecondFactorNeeded, Slowed
-from argosy.access.principal import Principal
-from argosy.access.sealing import Sealer
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access, AccessOptions, open_access
-from argosy.access.throttle import Limit
+from argosy.access.signing_in import throttle
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
+from argosy.access.signing_in.logins import CHANGE_FIRST, WRONG, SecondFactorNeeded, Slowed
+from argosy.access.signing_in.throttle import Limit
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.database import Database, open_database
@@ -418,7 +418,7 @@ async def test_another_back_end_is_asked_for_whom_we_do_not_know(database: Datab
 
 
 async def test_groups_of_a_back_end_give_roles(database: Database) -> None:
-    from argosy.access.permission import Action, Permission, Resource, Role
+    from argosy.access.permissions.permission import Action, Permission, Resource, Role
 
     need = Permission(Resource.REPOSITORY, Action.PUSH, "team/app")
     directory = Directory()

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import insert
 
-from argosy.access.access_tokens import AccessToken, TokenOptions, mint, verify
 from argosy.access.accounts.users import NewUser, UserChange
-from argosy.access.logins import WRONG, Slowed
-from argosy.access.permission import Action, Permission, Resource, Role
-from argosy.access.principal import Principal
-from argosy.access.sealing import Sealer
+from argosy.access.permissions.permission import Action, Permission, Resource, Role
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access, open_access
+from argosy.access.signing_in.logins import WRONG, Slowed
+from argosy.access.tokens.access_tokens import AccessToken, TokenOptions, mint, verify
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import open_database
@@ -54,14 +54,14 @@ async def test_guesses_count_wherever_they_are_made(nodes: list[Access]) -> None
 
 
 async def test_failures_at_the_same_moment_are_all_counted(nodes: list[Access]) -> None:
-    from argosy.access.throttle import _keys
-    from argosy.catalog import failures
+    from argosy.access.signing_in.throttle import _keys
+    from argosy.catalog.people import failed_logins
 
     await asyncio.gather(
         *(node.logins.throttle.failed("dev", THERE) for node in nodes for _ in range(16))
     )
     keys = [key for key, _ in _keys("dev", THERE).counted]
-    found = await nodes[0].logins._db.read(lambda conn: failures.failures(conn, keys))
+    found = await nodes[0].logins._db.read(lambda conn: failed_logins.failures(conn, keys))
     assert [found[key].times for key in keys] == [32, 32, 32]
 
 

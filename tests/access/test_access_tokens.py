@@ -16,11 +16,11 @@ from hypothesis import strategies as some
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from argosy.access.access_tokens import AccessToken, TokenOptions, Unfit, mint, verify
-from argosy.access.keys import KeyOptions, KeyRing
-from argosy.access.principal import ANONYMOUS, Principal
-from argosy.access.scopes import Granted
-from argosy.access.sealing import Sealer
+from argosy.access.permissions.principal import ANONYMOUS, Principal
+from argosy.access.tokens.access_tokens import AccessToken, TokenOptions, Unfit, mint, verify
+from argosy.access.tokens.keys import KeyOptions, KeyRing
+from argosy.access.tokens.scopes import Granted
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog.database import Database, open_database
 from argosy.errors import ConfigError
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.htpasswd import (
     Htpasswd,
     HtpasswdOptions,
@@ -18,6 +17,7 @@ from argosy.access.identity.htpasswd import (
     parse,
     parse_groups,
 )
+from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.errors import ConfigError
 from tests.peers import need
 

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.access.backends import Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.onboarding import onboard, unusable
 from argosy.access.identity.workload import Rule, add_rule, rules_of
-from argosy.access.refused import Refused
-from argosy.access.sealing import Sealer
-from argosy.access.second_factor import Enrolment, SecondFactor
-from argosy.access.sessions import Sessions
-from argosy.catalog import people, robots
+from argosy.access.signing_in.backends import Identity
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.second_factor import Enrolment, SecondFactor
+from argosy.access.signing_in.sessions import Sessions
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database, open_database
-from argosy.catalog.people import User
+from argosy.catalog.people import robots, users
+from argosy.catalog.people.users import User
 
 EITHER = ["sqlite", pytest.param("postgres", marks=pytest.mark.peer)]
 
@@ -65,9 +65,9 @@ async def test_the_first_login_makes_a_user_and_the_second_finds_it(either: Data
     again = await somebody(either, ann(groups=("dev", "ops"), email="b@x"))
     assert (first.id, first.name, first.backend, first.email) == (again.id, "ann", "ldap", "a@x")
     assert again.email == "b@x"
-    assert await either.read(lambda conn: people.groups(conn, first.id)) == ["dev", "ops"]
+    assert await either.read(lambda conn: users.groups(conn, first.id)) == ["dev", "ops"]
     await somebody(either, ann(groups=()))
-    assert await either.read(lambda conn: people.groups(conn, first.id)) == []
+    assert await either.read(lambda conn: users.groups(conn, first.id)) == []
 
 
 async def test_many_first_logins_at_once_make_one_user(either: Database) -> None:
@@ -87,7 +87,7 @@ async def test_a_name_stays_although_the_back_end_changes_it(database: Database)
 
 @pytest.mark.parametrize("backend", ["oidc", "htpasswd"])
 async def test_a_local_users_name_is_not_taken_over(database: Database, backend: str) -> None:
-    await database.write(lambda conn: people.add_user(conn, "ann", {"is_admin": True}))
+    await database.write(lambda conn: users.add_user(conn, "ann", {"is_admin": True}))
     found = await seen(database, ann(backend=backend))
     assert isinstance(found, Refused)
     assert "a local user" in found.reason
@@ -113,7 +113,7 @@ async def test_an_admin_is_one_as_long_as_the_back_end_says_so(database: Databas
 
 async def test_a_disabled_user_stays_out(database: Database) -> None:
     found = await somebody(database, ann())
-    await database.write(lambda conn: people.change_user(conn, found.id, {"disabled": True}))
+    await database.write(lambda conn: users.change_user(conn, found.id, {"disabled": True}))
     refused = await seen(database, ann())
     assert isinstance(refused, Refused)
     assert "disabled" in refused.reason

@@ -10,16 +10,16 @@ import bcrypt
 import pytest
 from sqlalchemy import Connection
 
-from argosy.access.backends import Identity
 from argosy.access.identity.htpasswd import Htpasswd, HtpasswdOptions
 from argosy.access.identity.ldap.directory import Ldap, LdapOptions
 from argosy.access.identity.onboarding import onboard
 from argosy.access.identity.recalling import Recalled, Recalling
-from argosy.catalog import people
+from argosy.access.signing_in.backends import Identity
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database, open_database
-from argosy.catalog.people import User
+from argosy.catalog.people import users as people
+from argosy.catalog.people.users import User
 from tests.slapd import BASE, GROUPS, PEOPLE, READER, READER_PASSWORD, Slapd, slapd_running
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.ldap.directory import Ldap, LdapOptions
+from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.errors import ConfigError
 from tests.authority import Authority
 from tests.peers import free_port

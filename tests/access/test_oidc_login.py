@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.login import Oidc
 from argosy.access.identity.oidc.values import Finished, OidcOptions, Pending
 from argosy.access.identity.oidc.web import Web
-from argosy.access.refused import Refused
-from argosy.access.sealing import Sealer
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
+from argosy.access.signing_in.refused import Refused
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog.database import Database, open_database
 from argosy.errors import ConfigError
 from tests.access.oidc_browser import log_in, query_of

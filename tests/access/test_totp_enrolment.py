@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from argosy.access.identity import totp
-from argosy.access.refused import Refused
-from argosy.access.sealing import Sealer
-from argosy.access.second_factor import Enrolment, SecondFactor
-from argosy.access.sessions import Sessions
-from argosy.catalog import people
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.second_factor import Enrolment, SecondFactor
+from argosy.access.signing_in.sessions import Sessions
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database, open_database
-from argosy.catalog.people import User
+from argosy.catalog.people import users as people
+from argosy.catalog.people.users import User
 
 
 @pytest.fixture

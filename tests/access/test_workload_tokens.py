@@ -13,7 +13,6 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from sqlalchemy import Connection
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.jobs import Job, looks_like_one
 from argosy.access.identity.workload import (
     GITHUB as GITHUB_ISSUER,
@@ -26,11 +25,12 @@ from argosy.access.identity.workload import (
     remove_rule,
     rules_of,
 )
-from argosy.access.refused import Refused
-from argosy.catalog import robots
+from argosy.access.signing_in.backends import BackendUnavailable
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database, open_database
+from argosy.catalog.people import robots
 from argosy.errors import NotFound, UsageError
 from tests.access.ci_claims import GITHUB, GITHUB_HEADER, GITLAB
 from tests.oidc_provider import Provider

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from argosy.catalog import schema as t
+from argosy.catalog.caching.stamps import NEVER
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.manifests import Incoming
-from argosy.catalog.stamps import NEVER
+from argosy.catalog.registry.manifests import Incoming
 from argosy.content.blob_storage import Stored
 from argosy.model import media
 from argosy.model.descriptor import Descriptor

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from argosy.catalog.batching import Batched
+from argosy.catalog.caching.batching import Batched
 
 
 class Source:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.catalog.cache import Cache
-from argosy.catalog.stamps import OwnStamp
+from argosy.catalog.caching.cache import Cache
+from argosy.catalog.caching.stamps import OwnStamp
 
 
 class Origin:

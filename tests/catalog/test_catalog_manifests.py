@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from argosy.catalog.catalog import Catalog, open_catalog
-from argosy.catalog.manifests import Incoming
-from argosy.catalog.rows import ReferrersQuery
+from argosy.catalog.registry.manifests import Incoming
+from argosy.catalog.registry.rows import ReferrersQuery
 from argosy.errors import ArgosyError, ManifestInvalid
 from argosy.model import media
 from argosy.model.digest import Digest

@@ -17,8 +17,8 @@ from argosy.catalog import schema
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
 from argosy.catalog.databases.address import parse
+from argosy.catalog.databases.dialects import postgres_engine, sqlite_engine
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.dialects import postgres_engine, sqlite_engine
 from argosy.catalog.migrations.run import config, upgrade_on
 from argosy.catalog.schema import REVISION, metadata
 from argosy.errors import StorageError

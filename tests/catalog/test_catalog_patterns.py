@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from argosy.catalog.patterns import PatternInvalid, check, matches
+from argosy.catalog.tagging.patterns import PatternInvalid, check, matches
 
 FITS = [
     ("team/app", "team/app"),

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
+from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.databases.marks import Mark, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.locks import Space, exclusive
-from argosy.catalog.places import place
+from argosy.catalog.projects.places import place
+from argosy.catalog.registry import rows
 from argosy.content.blob_storage import Stored
 from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from argosy.catalog.caching.stamps import NEVER, SharedStamps
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.databases.announcing import EVERYTHING
 from argosy.catalog.databases.listening import _keys, payloads
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.stamps import NEVER, SharedStamps
 from tests.catalog.cutting import cutting
 from tests.catalog.node import processes
 from tests.catalog.pushing import NAME, hearing, push, verify

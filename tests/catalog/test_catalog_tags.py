@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.catalog import tag_rules
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.catalog import Catalog, RepositoryUnknown
-from argosy.catalog.patterns import PatternInvalid
-from argosy.catalog.removing import remove_repository
-from argosy.catalog.tag_rules import TagKept, TagRule, TagRules
-from argosy.catalog.tags import NEWEST, Move, NothingToUndo, Tags
+from argosy.catalog.registry.removing import remove_repository
+from argosy.catalog.tagging import rules as tag_rules
+from argosy.catalog.tagging.patterns import PatternInvalid
+from argosy.catalog.tagging.rules import TagKept, TagRule, TagRules
+from argosy.catalog.tagging.tags import NEWEST, Move, NothingToUndo, Tags
 from argosy.errors import NotFound, UsageError
 from argosy.model.digest import Digest
 from tests.catalog.pushing import NAME, image, push, verify

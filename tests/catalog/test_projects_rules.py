@@ -9,9 +9,9 @@ from sqlalchemy import insert, select
 from argosy.catalog import schema as t
 from argosy.catalog.actor import ANYBODY, SYSTEM, Actor
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.limits import Limits
-from argosy.catalog.places import ProjectUnknown
-from argosy.catalog.projects import (
+from argosy.catalog.projects.limits import Limits
+from argosy.catalog.projects.places import ProjectUnknown
+from argosy.catalog.projects.projects import (
     ProjectChange,
     ProjectChanged,
     ProjectExists,
@@ -19,7 +19,7 @@ from argosy.catalog.projects import (
     Projects,
     ProjectsQuery,
 )
-from argosy.catalog.quotas import Amount, Quota
+from argosy.catalog.projects.quotas import Amount, Quota
 from argosy.content.blob_storage import Stored
 from argosy.errors import UsageError
 from argosy.model.digest import Digest

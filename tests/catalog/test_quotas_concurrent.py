@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from argosy.catalog.accounts import Accounts
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.projects import ProjectChange, Projects
-from argosy.catalog.quotas import Amount, Quota, QuotaExceeded
+from argosy.catalog.projects.accounts import Accounts
+from argosy.catalog.projects.projects import ProjectChange, Projects
+from argosy.catalog.projects.quotas import Amount, Quota, QuotaExceeded
 from argosy.content.blob_storage import Stored
 from argosy.model.digest import Digest
 from tests.catalog.pushing import image
@@ -129,7 +129,7 @@ async def test_without_a_quota_pushes_take_no_lock_and_read_no_usage(
         raise AssertionError("a project without a quota was locked or looked at")
 
     for name in ("shared", "exclusive", "standing"):
-        monkeypatch.setattr(f"argosy.catalog.quotas.{name}", never)
+        monkeypatch.setattr(f"argosy.catalog.projects.quotas.{name}", never)
     await catalog.link_blob("team/app", Digest.of(b"{}"), Stored(2))
     await catalog.put_manifest("team/app", image(b"{}"), ["v1"])
 

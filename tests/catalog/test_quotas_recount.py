@@ -13,12 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import delete, insert, update
 
 from argosy.catalog import schema as t
-from argosy.catalog.accounts import Accounts
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import Catalog, open_catalog
-from argosy.catalog.projects import ProjectChange, Projects
-from argosy.catalog.quotas import Amount, Quota, QuotaExceeded, size_text
-from argosy.catalog.removing import remove_repository
+from argosy.catalog.projects.accounts import Accounts
+from argosy.catalog.projects.projects import ProjectChange, Projects
+from argosy.catalog.projects.quotas import Amount, Quota, QuotaExceeded, size_text
+from argosy.catalog.registry.removing import remove_repository
 from argosy.content.blob_storage import Stored
 from argosy.errors import ArgosyError
 from argosy.model.digest import Digest

@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 
 from argosy.access.identity import totp
 from argosy.access.identity.workload import Rule, add_rule
-from argosy.access.permission import Role
-from argosy.catalog import robots
+from argosy.access.permissions.permission import Role
 from argosy.catalog.actor import SYSTEM
+from argosy.catalog.people import robots
 from argosy.server.config.sections import (
     AuthSection,
     HtpasswdSection,

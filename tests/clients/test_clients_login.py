@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.access.permission import Role
+from argosy.access.permissions.permission import Role
 from tests.guarded import PASSWORD, World, guarded
 from tests.images import multi_platform
 from tests.peers import PATH, Run, argosy, need, run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select, update
 
-from argosy.access.permission import Role
+from argosy.access.permissions.permission import Role
 from argosy.catalog import schema as t
 from argosy.catalog.auditing.chain import GENESIS, link
 from argosy.catalog.auditing.sealing import Sealer

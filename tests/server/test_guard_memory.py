@@ -11,8 +11,8 @@ from sqlalchemy import Connection, update
 
 from argosy.access.accounts.robots import RobotChange
 from argosy.access.accounts.users import UserChange
-from argosy.access.decision import Allow
-from argosy.access.permission import Permission, Role
+from argosy.access.permissions.decision import Allow
+from argosy.access.permissions.permission import Permission, Role
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.databases.announcing import changed

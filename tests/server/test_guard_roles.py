@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from argosy.access.describing import page
-from argosy.access.permission import ADDED, OF_EVERYBODY, OF_ROLE, Action, Role
+from argosy.access.permissions.describing import page
+from argosy.access.permissions.permission import ADDED, OF_EVERYBODY, OF_ROLE, Action, Role
 from tests.guarded import PASSWORD, World, guarded
 from tests.serving import Client, digest
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from argosy.access.permission import Role
+from argosy.access.permissions.permission import Role
 from argosy.catalog.actor import SYSTEM
-from argosy.catalog.places import ProjectUnknown
-from argosy.catalog.projects import ProjectChange, Projects
-from argosy.catalog.quotas import Quota
+from argosy.catalog.projects.places import ProjectUnknown
+from argosy.catalog.projects.projects import ProjectChange, Projects
+from argosy.catalog.projects.quotas import Quota
 from argosy.server.config.sections import LimitsSection, ServerSettings
 from argosy.server.opening import embedded
 from tests.guarded import ADMIN, PASSWORD, guarded

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from argosy.catalog.accounts import Accounts
 from argosy.catalog.actor import SYSTEM
-from argosy.catalog.limits import Limits
-from argosy.catalog.projects import ProjectChange, Projects
-from argosy.catalog.quotas import Amount, Quota, unfolded
+from argosy.catalog.projects.accounts import Accounts
+from argosy.catalog.projects.limits import Limits
+from argosy.catalog.projects.projects import ProjectChange, Projects
+from argosy.catalog.projects.quotas import Amount, Quota, unfolded
 from argosy.server.config.sections import (
     DatabaseSection,
     LimitsSection,

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import Connection, select
 
-from argosy.access.permission import Role
+from argosy.access.permissions.permission import Role
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from tests.guarded import PASSWORD, World, guarded

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from argosy.catalog.actor import SYSTEM
-from argosy.catalog.tag_rules import TagRules
+from argosy.catalog.tagging.rules import TagRules
 from argosy.server.config.sections import DatabaseSection
 from argosy.server.opening import embedded
 from tests.peers import run

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, select, update
 
 from argosy.catalog import schema as t
 from argosy.catalog.catalog import Catalog, open_catalog
-from argosy.catalog.uploads import UploadRows
+from argosy.catalog.registry.uploads import UploadRows
 from argosy.model.digest import Digest
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.storage import S3Storage, open_s3

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from argosy.catalog.catalog import Catalog, open_catalog
-from argosy.catalog.uploads import UploadRows
+from argosy.catalog.registry.uploads import UploadRows
 from argosy.concurrency import gather, in_thread
 from argosy.content.blob_storage import Stored, Turn, Upload, UploadBusy, UploadLost
 from argosy.content.blob_storage import store as keep

@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import field
 from typing import Final
 
-from argosy.access.access_tokens import TokenOptions
 from argosy.access.accounts.members import Members
 from argosy.access.accounts.personal import PersonalTokens
 from argosy.access.accounts.robots import Robots
 from argosy.access.accounts.users import Users
-from argosy.access.authority import Authority
-from argosy.access.backends import Backend
-from argosy.access.keys import KeyOptions, KeyRing
-from argosy.access.logins import Logins
-from argosy.access.refreshing import RefreshTokens
-from argosy.access.sealing import Sealer
-from argosy.access.uses import EVERY, Uses
+from argosy.access.permissions.authority import Authority
+from argosy.access.signing_in.backends import Backend
+from argosy.access.signing_in.logins import Logins
+from argosy.access.signing_in.uses import EVERY, Uses
+from argosy.access.tokens.access_tokens import TokenOptions
+from argosy.access.tokens.keys import KeyOptions, KeyRing
+from argosy.access.tokens.refreshing import RefreshTokens
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog.database import Database
 from argosy.errors import ArgosyError
 from argosy.values import frozen

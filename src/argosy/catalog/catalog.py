@@ -12,20 +12,20 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from argosy.catalog import rows
 from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.audit import Entry, record
-from argosy.catalog.batching import Batched
-from argosy.catalog.cache import Cache
+from argosy.catalog.caching.batching import Batched
+from argosy.catalog.caching.cache import Cache
 from argosy.catalog.database import DEFAULT, Database, open_database
 from argosy.catalog.databases.announcing import changed, moved
+from argosy.catalog.databases.locks import Space, exclusive, hold_tags
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.locks import Space, exclusive, hold_tags
-from argosy.catalog.manifests import Incoming, StoredManifest
-from argosy.catalog.places import place
-from argosy.catalog.quotas import Amount, charge, charge_blob, credit, credit_blob
-from argosy.catalog.rows import ReferrersQuery
-from argosy.catalog.uploads import publish
+from argosy.catalog.projects.places import place
+from argosy.catalog.projects.quotas import Amount, charge, charge_blob, credit, credit_blob
+from argosy.catalog.registry import rows
+from argosy.catalog.registry.manifests import Incoming, StoredManifest
+from argosy.catalog.registry.rows import ReferrersQuery
+from argosy.catalog.registry.uploads import publish
 from argosy.content.blob_storage import Stored
 from argosy.errors import InvalidDigest, ManifestInvalid, NotFound, RegistryError
 from argosy.model import media

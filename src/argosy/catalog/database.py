@@ -11,11 +11,11 @@ from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from argosy.catalog.changes import Changes
+from argosy.catalog.caching.changes import Changes
 from argosy.catalog.databases.address import is_address, parse
+from argosy.catalog.databases.dialects import sqlite_engine
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.databases.sqlite import Sharing, SQLiteDatabase
-from argosy.catalog.dialects import sqlite_engine
 from argosy.catalog.migrations.deciding import bring_up, bring_up_postgres
 from argosy.concurrency import in_thread
 

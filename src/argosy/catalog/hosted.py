@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.manifests import Incoming
-from argosy.catalog.rows import ReferrersQuery
+from argosy.catalog.registry.manifests import Incoming
+from argosy.catalog.registry.rows import ReferrersQuery
 from argosy.content.blob_storage import BlobStorage, store
 from argosy.content.store import Body, BytesBody, Source
 from argosy.content.verify import verified

@@ -11,16 +11,16 @@ import time
 from collections import OrderedDict
 from typing import Final
 
-from argosy.access import access_tokens
-from argosy.access.access_tokens import AccessToken, Unfit
-from argosy.access.decision import Allow, Decision, Deny
-from argosy.access.logins import Slowed
-from argosy.access.permission import ANYONE, OF_EVERYBODY, Action, Permission, Resource
-from argosy.access.principal import ANONYMOUS, Principal
-from argosy.access.refused import Refused
+from argosy.access.permissions.decision import Allow, Decision, Deny
+from argosy.access.permissions.permission import ANYONE, OF_EVERYBODY, Action, Permission, Resource
+from argosy.access.permissions.principal import ANONYMOUS, Principal
+from argosy.access.permissions.standing import shown
+from argosy.access.permissions.visible import Visible, visible
 from argosy.access.service import Access
-from argosy.access.standing import shown
-from argosy.access.visible import Visible, visible
+from argosy.access.signing_in.logins import Slowed
+from argosy.access.signing_in.refused import Refused
+from argosy.access.tokens import access_tokens
+from argosy.access.tokens.access_tokens import AccessToken, Unfit
 from argosy.errors import StorageError
 from argosy.server import challenges
 from argosy.server.http.messages import Request, Response

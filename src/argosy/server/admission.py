@@ -18,11 +18,11 @@ from argosy.server.open_guard import OpenGuard
 from argosy.values import frozen
 
 if TYPE_CHECKING:  # without access control none of it is imported
-    from argosy.access.backends import Backend
     from argosy.access.identity.workload import Workloads
-    from argosy.access.keys import KeyOptions
-    from argosy.access.sealing import Sealer
     from argosy.access.service import Access, AccessOptions
+    from argosy.access.signing_in.backends import Backend
+    from argosy.access.tokens.keys import KeyOptions
+    from argosy.access.tokens.sealing import Sealer
     from argosy.server.login.door import Door
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def _close_to_others(settings: ServerSettings) -> None:
 
 def sealer(settings: ServerSettings) -> "Sealer":
     """What seals keys in the database, as the settings say; ConfigError (blocking)."""
-    from argosy.access.sealing import Sealer, secret_in  # noqa: PLC0415
+    from argosy.access.tokens.sealing import Sealer, secret_in  # noqa: PLC0415
 
     check_secret(settings)
     return Sealer(settings.auth.secret or secret_in(settings.server.data))
@@ -108,8 +108,8 @@ def check_secret(settings: ServerSettings) -> None:
 
 def access_options(settings: ServerSettings) -> "AccessOptions":
     """How tokens are made; ConfigError for what clients could not use."""
-    from argosy.access.access_tokens import TokenOptions  # noqa: PLC0415
     from argosy.access.service import AccessOptions  # noqa: PLC0415
+    from argosy.access.tokens.access_tokens import TokenOptions  # noqa: PLC0415
 
     token = settings.token
     if token.lifetime < _LEAST_LIFE:
@@ -128,7 +128,7 @@ def access_options(settings: ServerSettings) -> "AccessOptions":
 
 def key_options(settings: ServerSettings) -> "KeyOptions":
     """How signing keys are changed, as the settings say."""
-    from argosy.access.keys import KeyOptions  # noqa: PLC0415
+    from argosy.access.tokens.keys import KeyOptions  # noqa: PLC0415
 
     return KeyOptions(life=settings.token.rotate_every, after=settings.token.lifetime + 600.0)
 

@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any, Final
 
-from argosy.access.decision import Deny
-from argosy.access.permission import CATALOG, Action, Permission, Resource
+from argosy.access.permissions.decision import Deny
+from argosy.access.permissions.permission import CATALOG, Action, Permission, Resource
 from argosy.server.http.messages import Request, Response
 from argosy.server.observing.addresses import Proxies
 from argosy.server.v2.errors import JSON, VERSION

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from argosy.access.decision import Decision
-from argosy.access.permission import Permission
-from argosy.access.visible import Visible
+from argosy.access.permissions.decision import Decision
+from argosy.access.permissions.permission import Permission
+from argosy.access.permissions.visible import Visible
 from argosy.server.http.messages import Request, Response
 
 

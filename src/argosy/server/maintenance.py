@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from argosy.access.accounts.users import Users
-from argosy.access.authority import Authority
-from argosy.access.keys import KeyRing
-from argosy.access.logins import Logins
-from argosy.access.uses import Uses
+from argosy.access.permissions.authority import Authority
+from argosy.access.signing_in.logins import Logins
+from argosy.access.signing_in.uses import Uses
+from argosy.access.tokens.keys import KeyRing
 from argosy.catalog.database import Database, open_database
 from argosy.concurrency import in_thread
 from argosy.errors import NotFound

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from argosy.access.decision import Allow, Decision
-from argosy.access.permission import Permission
-from argosy.access.principal import EVERYBODY
-from argosy.access.visible import EVERYTHING, Visible
+from argosy.access.permissions.decision import Allow, Decision
+from argosy.access.permissions.permission import Permission
+from argosy.access.permissions.principal import EVERYBODY
+from argosy.access.permissions.visible import EVERYTHING, Visible
 from argosy.server.http.messages import Request, Response
 
 _YES: Final = Allow(EVERYBODY)

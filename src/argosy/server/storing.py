@@ -56,7 +56,7 @@ def s3_options(section: S3Section) -> "S3Options":
 
 @asynccontextmanager
 async def _objects(section: S3Section, catalog: Catalog) -> AsyncIterator[Storing]:
-    from argosy.catalog.uploads import UploadRows  # noqa: PLC0415 - with pyreqwest: 30 ms
+    from argosy.catalog.registry.uploads import UploadRows  # noqa: PLC0415 - with pyreqwest: 30 ms
     from argosy.stores.s3.storage import open_s3  # noqa: PLC0415
 
     options = s3_options(section)

@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from argosy.access import access_tokens
-from argosy.access.access_tokens import LONGEST
-from argosy.access.backends import BackendUnavailable
-from argosy.access.decision import Deny
-from argosy.access.permission import Permission
-from argosy.access.principal import ANONYMOUS, Principal
-from argosy.access.refused import Refused
-from argosy.access.scopes import Scope, granted, parse_scopes
+from argosy.access.permissions.decision import Deny
+from argosy.access.permissions.permission import Permission
+from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.access.service import Access
+from argosy.access.signing_in.backends import BackendUnavailable
+from argosy.access.signing_in.refused import Refused
+from argosy.access.tokens import access_tokens
+from argosy.access.tokens.access_tokens import LONGEST
+from argosy.access.tokens.scopes import Scope, granted, parse_scopes
 from argosy.errors import RegistryUnavailable, StorageError, UsageError
 from argosy.meters import declared as meters
 from argosy.server.access_guard import AccessGuard

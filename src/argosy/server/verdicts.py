@@ -10,10 +10,10 @@ import time
 from collections import OrderedDict
 from typing import Final
 
-from argosy.access.authority import Authority
-from argosy.access.decision import Allow
-from argosy.access.permission import Permission
-from argosy.access.principal import Principal
+from argosy.access.permissions.authority import Authority
+from argosy.access.permissions.decision import Allow
+from argosy.access.permissions.permission import Permission
+from argosy.access.permissions.principal import Principal
 
 _MOST: Final = 20_000  # of who shows something
 _MOST_NEEDS: Final = 1_000  # of what each asked for

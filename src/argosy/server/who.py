@@ -1,6 +1,6 @@
 """Whose a request is, as the catalog writes it down."""
 
-from argosy.access.principal import Principal
+from argosy.access.permissions.principal import Principal
 from argosy.catalog.actor import ANYBODY, Actor
 from argosy.server.http.messages import Request
 from argosy.server.observing.addresses import host

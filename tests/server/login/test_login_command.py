@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 
 from argosy.access.accounts.users import NewUser
 from argosy.access.identity.workload import Rule, add_rule
-from argosy.catalog import people, robots
 from argosy.catalog.actor import SYSTEM
+from argosy.catalog.people import robots, users
 from argosy.server.config.sections import (
     AuthSection,
     OidcSection,
@@ -134,7 +134,7 @@ def robot(house: House) -> None:
     """A robot that may be a job of acme/app."""
 
     def write(conn: Connection) -> None:
-        maker = people.add_user(conn, "maker", {"is_admin": True})
+        maker = users.add_user(conn, "maker", {"is_admin": True})
         values = {
             "name": ROBOT,
             "secret": "x" * 64,

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from argosy.access.decision import Allow, Decision, Deny
-from argosy.access.permission import ANYONE, Action, Permission, Resource
-from argosy.access.principal import ANONYMOUS, Principal
-from argosy.access.visible import EVERYTHING, Visible
+from argosy.access.permissions.decision import Allow, Decision, Deny
+from argosy.access.permissions.permission import ANYONE, Action, Permission, Resource
+from argosy.access.permissions.principal import ANONYMOUS, Principal
+from argosy.access.permissions.visible import EVERYTHING, Visible
 from argosy.catalog.catalog import open_catalog
 from argosy.errors import NotFound, StorageError
 from argosy.server.http.messages import Headers, MemoryBody, Request, Response

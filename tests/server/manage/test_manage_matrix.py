@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from argosy.access.permission import OF_EVERYBODY, OF_ROLE, Action, Resource, Role
+from argosy.access.permissions.permission import OF_EVERYBODY, OF_ROLE, Action, Resource, Role
 from argosy.server.manage.operation import IDENTIFIED, PUBLIC, Nothing, Operation
 from argosy.server.manage.operations import OPERATIONS
 from tests.company import Company, Person

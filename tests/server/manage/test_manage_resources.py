@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from argosy.access.identity import totp
-from argosy.catalog import people
+from argosy.catalog.people import users
 from tests.company import PASSWORD, Company, Person
 from tests.company import company as running
 from tests.serving import escaped, index
@@ -447,7 +447,7 @@ def test_groups_are_shown_with_their_users_and_roles(company: Company) -> None:
     ada, project, group = company.user("ada"), company.project(), f"g {uuid.uuid4().hex}"
     key = company.serving.run(company.access.users.get(ada.name)).id
     database = company.serving.app.catalog.database
-    company.serving.run(database.write(lambda conn: people.set_groups(conn, key, [group])))
+    company.serving.run(database.write(lambda conn: users.set_groups(conn, key, [group])))
     company.admin.post(
         f"/projects/{project}/members", {"name": group, "kind": "group", "role": "guest"}
     )

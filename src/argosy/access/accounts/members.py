@@ -5,13 +5,13 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from argosy.access.permission import Role
-from argosy.catalog import people
+from argosy.access.permissions.permission import Role
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.people import Member
+from argosy.catalog.people import users
+from argosy.catalog.people.users import Member
 from argosy.errors import NotFound, UsageError
 
 MemberKind = Literal["user", "group"]
@@ -28,7 +28,7 @@ class Members:
     async def page(self, project: str, after: tuple[str, str], count: int) -> list[Member]:
         """At most `count` members of a project after (kind, name); NotFound."""
         return await self._db.read(
-            lambda conn: people.members_page(conn, _project(conn, project), after, count)
+            lambda conn: users.members_page(conn, _project(conn, project), after, count)
         )
 
     async def get(self, project: str, kind: MemberKind, name: str) -> Member:
@@ -55,13 +55,13 @@ class Members:
 
         def write(conn: Connection) -> tuple[Member, bool]:
             key = _project(conn, project)
-            if kind == "user" and people.user(conn, name) is None:
+            if kind == "user" and users.user(conn, name) is None:
                 raise NotFound(f"no user {name}", remedy="they become one at their first login")
-            before = people.member(conn, key, kind, name)
+            before = users.member(conn, key, kind, name)
             if check is not None:
                 check(before)
             if before is None or before.role != role:
-                people.set_member(conn, key, new)
+                users.set_member(conn, key, new)
                 was = "" if before is None else before.role
                 details = {"role": str(role), "was": was}
                 record(conn, by, _entry("member.set", project, (kind, name), details))
@@ -84,7 +84,7 @@ class Members:
             found = _known(conn, project, kind, name)
             if check is not None:
                 check(found)
-            people.remove_member(conn, _project(conn, project), kind, name)
+            users.remove_member(conn, _project(conn, project), kind, name)
             details = {"was": found.role}
             record(conn, by, _entry("member.remove", project, (kind, name), details))
 
@@ -92,14 +92,14 @@ class Members:
 
 
 def _known(conn: Connection, project: str, kind: str, name: str) -> Member:
-    found = people.member(conn, _project(conn, project), kind, name)
+    found = users.member(conn, _project(conn, project), kind, name)
     if found is None:
         raise NotFound(f"no {kind} {name} in project {project}")
     return found
 
 
 def _project(conn: Connection, name: str) -> int:
-    if (found := people.project(conn, name)) is None:
+    if (found := users.project(conn, name)) is None:
         raise NotFound(f"no project {name}")
     return found
 

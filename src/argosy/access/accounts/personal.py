@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from argosy.access.accounts.conflicts import Conflict, beyond
-from argosy.access.grants import parse_grants, texts
-from argosy.access.principal import Principal
+from argosy.access.permissions.grants import parse_grants, texts
+from argosy.access.permissions.principal import Principal
 from argosy.access.secrets import Secret, hashed, new_secret
-from argosy.catalog import people, tokens
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.tokens import PersonalToken
+from argosy.catalog.people import tokens, users
+from argosy.catalog.people.tokens import PersonalToken
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
 
@@ -100,7 +100,7 @@ class PersonalTokens:
 
 
 def _user(conn: Connection, name: str) -> int:
-    if (found := people.user(conn, name)) is None:
+    if (found := users.user(conn, name)) is None:
         raise NotFound(f"no user {name}")
     return found.id
 

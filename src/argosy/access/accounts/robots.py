@@ -15,18 +15,18 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from argosy.access.accounts.conflicts import Conflict, beyond
-from argosy.access.authority import Authority
-from argosy.access.grants import Grant, parse_grants, texts
-from argosy.access.logins import ROBOT
-from argosy.access.permission import Permission
-from argosy.access.principal import Principal
+from argosy.access.permissions.authority import Authority
+from argosy.access.permissions.grants import Grant, parse_grants, texts
+from argosy.access.permissions.permission import Permission
+from argosy.access.permissions.principal import Principal
+from argosy.access.permissions.standing import Standing, shown
 from argosy.access.secrets import Secret, hashed, new_secret
-from argosy.access.standing import Standing, shown
-from argosy.catalog import people, robots, tokens
+from argosy.access.signing_in.logins import ROBOT
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.robots import Robot
+from argosy.catalog.people import robots, tokens, users
+from argosy.catalog.people.robots import Robot
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
 
@@ -257,7 +257,7 @@ def _in_the_future(expires_at: int | None) -> None:
 
 
 def _project(conn: Connection, name: str) -> int:
-    if (found := people.project(conn, name)) is None:
+    if (found := users.project(conn, name)) is None:
         raise NotFound(f"no project {name}")
     return found
 

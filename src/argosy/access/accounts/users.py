@@ -5,18 +5,18 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from argosy.access import passwords as rules
-from argosy.access import throttle
 from argosy.access.accounts.conflicts import Conflict
 from argosy.access.identity.onboarding import unusable
-from argosy.access.logins import WRONG, Logins, Slowed
-from argosy.access.refused import Refused
 from argosy.access.secrets import one_time_password
-from argosy.catalog import people, tokens
+from argosy.access.signing_in import passwords as rules
+from argosy.access.signing_in import throttle
+from argosy.access.signing_in.logins import WRONG, Logins, Slowed
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.people import LOCAL, User
+from argosy.catalog.people import tokens, users
+from argosy.catalog.people.users import LOCAL, User
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
 
@@ -58,7 +58,7 @@ class Users:
 
     async def page(self, after: str, count: int) -> list[User]:
         """At most `count` users whose names come after `after`."""
-        return await self._db.read(lambda conn: people.users_page(conn, after, count))
+        return await self._db.read(lambda conn: users.users_page(conn, after, count))
 
     async def create(self, by: Actor, new: NewUser) -> tuple[User, str]:
         """A new local user, and the one-time password if none was given; Conflict, UsageError."""
@@ -91,7 +91,7 @@ class Users:
                 return user
             if values.get("is_admin") is False or values.get("disabled"):
                 _keep_an_admin(conn, user)
-            people.change_user(conn, user.id, values)
+            users.change_user(conn, user.id, values)
             if values.get("disabled"):
                 tokens.drop_refresh_tokens(conn, "user", user.id)
             record(conn, by, Entry(action="user.update", resource=name, details=values))
@@ -107,7 +107,7 @@ class Users:
             if check is not None:
                 check(user)
             _keep_an_admin(conn, user)
-            people.remove_user(conn, user.id)
+            users.remove_user(conn, user.id)
             record(conn, by, Entry(action="user.delete", resource=name))
 
         await self._db.write(write)
@@ -146,7 +146,7 @@ class Users:
         made = await self._logins.passwords.hash(new)
 
         def write(conn: Connection) -> Refused | None:
-            if people.password_of(conn, user.id) != stored:
+            if users.password_of(conn, user.id) != stored:
                 return WRONG  # somebody was quicker
             _set_password(conn, user, made, must_change=False)
             record(conn, by, Entry(action="user.password", resource=name))
@@ -163,13 +163,13 @@ class Users:
         stored = await self._logins.passwords.hash(once)
 
         def write(conn: Connection) -> None:
-            user = people.user(conn, name)
+            user = users.user(conn, name)
             if user is None:
                 _made(conn, by, NewUser(name=name, is_admin=True), stored, True)
                 return
             _set_password(conn, user, stored, must_change=True)
             values = {"is_admin": True, "disabled": False, "totp": None, "totp_confirmed": False}
-            people.change_user(conn, user.id, values)
+            users.change_user(conn, user.id, values)
             throttle.forget(conn, name)
             record(conn, by, Entry(action="user.rescue", resource=name))
 
@@ -178,14 +178,14 @@ class Users:
 
     async def first_admin(self, by: Actor) -> str | None:
         """Make the user `admin` where there is none at all; the one-time password, None if there were."""
-        if await self._db.read(people.there_are_users):
+        if await self._db.read(users.there_are_users):
             return None
         once = one_time_password()
         stored = await self._logins.passwords.hash(once)
         new = NewUser(name=ADMIN, is_admin=True)
 
         def write(conn: Connection) -> bool:
-            if people.there_are_users(conn):
+            if users.there_are_users(conn):
                 return False
             _made(conn, by, new, stored, True)
             return True
@@ -194,10 +194,10 @@ class Users:
 
 
 def _made(conn: Connection, by: Actor, new: NewUser, stored: str, once: bool) -> User:
-    if people.user(conn, new.name) is not None:
+    if users.user(conn, new.name) is not None:
         raise Conflict(f"there is a user {new.name}", remedy="choose another name")
     values: dict[str, Any] = {"email": new.email, "is_admin": new.is_admin, "backend": LOCAL}
-    people.add_user(conn, new.name, {**values, "password": stored, "must_change": once})
+    users.add_user(conn, new.name, {**values, "password": stored, "must_change": once})
     details = {"is_admin": new.is_admin, "backend": LOCAL}
     record(conn, by, Entry(action="user.create", resource=new.name, details=details))
     return _known(conn, new.name)
@@ -210,12 +210,12 @@ def _set_password(conn: Connection, user: User, stored: str, *, must_change: boo
             why=f"it is a user of {user.backend}",
             remedy="change it there",
         )
-    people.change_user(conn, user.id, {"password": stored, "must_change": must_change})
+    users.change_user(conn, user.id, {"password": stored, "must_change": must_change})
     tokens.drop_refresh_tokens(conn, "user", user.id)
 
 
 def _keep_an_admin(conn: Connection, user: User) -> None:
-    if user.is_admin and not user.disabled and not people.other_admins(conn, user.id):
+    if user.is_admin and not user.disabled and not users.other_admins(conn, user.id):
         raise Conflict(
             f"{user.name} is the last system admin",
             why="nobody could administer the registry any more",
@@ -224,11 +224,11 @@ def _keep_an_admin(conn: Connection, user: User) -> None:
 
 
 def _known(conn: Connection, name: str) -> User:
-    if (found := people.user(conn, name)) is None:
+    if (found := users.user(conn, name)) is None:
         raise NotFound(f"no user {name}")
     return found
 
 
 def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
-    user = people.user(conn, name)
-    return user, None if user is None else people.password_of(conn, user.id)
+    user = users.user(conn, name)
+    return user, None if user is None else users.password_of(conn, user.id)

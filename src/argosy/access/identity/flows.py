@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from argosy.access.sealing import Sealer
 from argosy.access.secrets import hashed
+from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.database import Database
 

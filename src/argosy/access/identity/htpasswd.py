@@ -17,7 +17,7 @@ from typing import Final
 
 import bcrypt
 
-from argosy.access.backends import BackendUnavailable, Identity
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
 from argosy.concurrency import in_thread
 from argosy.errors import ConfigError
 from argosy.values import frozen

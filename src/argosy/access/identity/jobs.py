@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from argosy.access.principal import Principal
+from argosy.access.permissions.principal import Principal
 from argosy.values import frozen
 
 _LONGEST: Final = 32 << 10  # characters of a token

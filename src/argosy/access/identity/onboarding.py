@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from argosy.access.backends import Identity
-from argosy.access.refused import Refused
-from argosy.catalog import people
+from argosy.access.signing_in.backends import Identity
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
-from argosy.catalog.people import User
+from argosy.catalog.people import users
+from argosy.catalog.people.users import User
 
 _LONGEST: Final = 255  # bytes: the column's
 _LONGEST_ID: Final = 512
@@ -28,7 +28,7 @@ _NEVER: Final = frozenset(':$/\\"')  # Basic's separator, the mark of robots, wh
 def onboard(conn: Connection, identity: Identity, by: Actor) -> User | Refused:
     """The user this is, made or brought up to date; Refused with what stands in the way."""
     known_by = external(identity)
-    known = people.user_by_external(conn, identity.backend, known_by)
+    known = users.user_by_external(conn, identity.backend, known_by)
     if known is None:
         return _made(conn, identity, known_by, by)
     if known.disabled:
@@ -47,7 +47,7 @@ def bring_up_to_date(conn: Connection, known: User, identity: Identity, by: Acto
         details = {"is_admin": identity.is_admin, "backend": identity.backend}
         record(conn, by, Entry(action="user.update", resource=known.name, details=details))
     if values:
-        people.change_user(conn, known.id, values)
+        users.change_user(conn, known.id, values)
     _set_groups(conn, known.id, identity)
 
 
@@ -55,8 +55,8 @@ def _made(conn: Connection, identity: Identity, known_by: str, by: Actor) -> Use
     name = unicodedata.normalize("NFC", identity.name)
     if why := unusable(name):
         return Refused(f"the name {name[:100]!r} cannot be used here: {why}", _OTHER_NAME)
-    if (other := people.user(conn, name)) is not None:
-        whose = "a local user" if other.backend == people.LOCAL else f"a user of {other.backend}"
+    if (other := users.user(conn, name)) is not None:
+        whose = "a local user" if other.backend == users.LOCAL else f"a user of {other.backend}"
         return Refused(
             f"the name {name} is that of {whose} here",
             "ask an administrator to rename or remove that user, or to map another claim or"
@@ -68,7 +68,7 @@ def _made(conn: Connection, identity: Identity, known_by: str, by: Actor) -> Use
         "external_id": known_by,
         "is_admin": bool(identity.is_admin),
     }
-    key = people.add_user(conn, name, values)
+    key = users.add_user(conn, name, values)
     details = {"backend": identity.backend, "is_admin": bool(identity.is_admin)}
     record(conn, by, Entry(action="user.create", resource=name, details=details))
     _set_groups(conn, key, identity)
@@ -79,12 +79,12 @@ _OTHER_NAME: Final = "map another claim or attribute to names ([auth.ldap] or [a
 
 
 def _set_groups(conn: Connection, key: int, identity: Identity) -> None:
-    people.set_groups(conn, key, [g for g in identity.groups[:_MOST_GROUPS] if _fits(g)])
+    users.set_groups(conn, key, [g for g in identity.groups[:_MOST_GROUPS] if _fits(g)])
 
 
 def _arrived(conn: Connection, key: int) -> User:
-    people.touch_user(conn, key, {"last_login_at": t.now()})
-    found = people.user_by_id(conn, key)
+    users.touch_user(conn, key, {"last_login_at": t.now()})
+    found = users.user_by_id(conn, key)
     assert found is not None  # written just now
     return found
 

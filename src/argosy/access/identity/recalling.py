@@ -15,13 +15,14 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select
 
-from argosy.access.backends import Backend, BackendUnavailable, Identity, Recalls
 from argosy.access.identity.onboarding import bring_up_to_date, external
-from argosy.catalog import leases, people, tokens
+from argosy.access.signing_in.backends import Backend, BackendUnavailable, Identity, Recalls
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
+from argosy.catalog.databases import leases
+from argosy.catalog.people import tokens, users
 from argosy.errors import ArgosyError
 from argosy.values import frozen
 
@@ -128,14 +129,14 @@ def _page(conn: Connection, backend: str, after: int) -> list[_Known]:
 
 
 def _refresh(conn: Connection, known: _Known, identity: Identity) -> None:
-    user = people.user_by_id(conn, known.key)
+    user = users.user_by_id(conn, known.key)
     if user is not None and not user.disabled:
         bring_up_to_date(conn, user, identity, SYSTEM)
 
 
 def _disable(conn: Connection, known: _Known, backend: str) -> None:
     """Out everywhere: tokens, sessions, robots that stand on them."""
-    people.change_user(conn, known.key, {"disabled": True})
+    users.change_user(conn, known.key, {"disabled": True})
     tokens.drop_refresh_tokens(conn, "user", known.key)
     conn.execute(delete(t.sessions).where(t.sessions.c.user_id == known.key))
     details = {"disabled": True, "reason": f"gone from {backend}"}

@@ -18,14 +18,14 @@ from sqlalchemy import Connection, delete, insert, select
 from argosy.access.identity import claims as patterns
 from argosy.access.identity.jobs import Job, looks_like_one
 from argosy.access.identity.oidc.addresses import check_address
-from argosy.access.principal import Principal
-from argosy.access.refused import Refused
-from argosy.catalog import robots
+from argosy.access.permissions.principal import Principal
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.robots import Robot
+from argosy.catalog.people import robots
+from argosy.catalog.people.robots import Robot
 from argosy.concurrency import in_thread
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen

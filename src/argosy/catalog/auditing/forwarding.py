@@ -13,7 +13,7 @@ from argosy.catalog import schema as t
 from argosy.catalog.auditing import searching
 from argosy.catalog.auditing.searching import AuditEntry
 from argosy.catalog.auditing.verifying import anchored
-from argosy.catalog.dialects import upsert
+from argosy.catalog.databases.dialects import upsert
 from argosy.values import frozen
 
 PREFIX: Final = "audit.to."

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from argosy.catalog import schema as t
 from argosy.catalog.auditing.chain import GENESIS, HASHED, link
 from argosy.catalog.database import Database
-from argosy.catalog.dialects import upsert
-from argosy.catalog.locks import Space, attempt
+from argosy.catalog.databases.dialects import upsert
+from argosy.catalog.databases.locks import Space, attempt
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
 

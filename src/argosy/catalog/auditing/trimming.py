@@ -13,7 +13,7 @@ from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.auditing.forwarding import PREFIX
 from argosy.catalog.auditing.verifying import TRIMMED, anchored
-from argosy.catalog.locks import Space, attempt
+from argosy.catalog.databases.locks import Space, attempt
 from argosy.values import frozen
 
 _DAY: Final = 86_400_000_000  # microseconds

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
-from argosy.catalog.changes import Changes
+from argosy.catalog.caching.changes import Changes
+from argosy.catalog.caching.stamps import OwnStamp
 from argosy.catalog.databases.announcing import EVERYTHING, Key
-from argosy.catalog.stamps import OwnStamp
 
 log = logging.getLogger("argosy.catalog")
 

@@ -20,15 +20,15 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from argosy.catalog.changes import Changes
+from argosy.catalog.caching.changes import Changes
+from argosy.catalog.caching.stamps import OwnStamp
 from argosy.catalog.databases.address import Address
 from argosy.catalog.databases.announcing import Told, listen
+from argosy.catalog.databases.dialects import connect, postgres_engine
 from argosy.catalog.databases.failures import Meaning, meaning, translated, unknown_outcome
 from argosy.catalog.databases.listening import CHANNEL, Listener, payloads
 from argosy.catalog.databases.marks import Mark, Marks, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
-from argosy.catalog.dialects import connect, postgres_engine
-from argosy.catalog.stamps import OwnStamp
 from argosy.concurrency import between
 from argosy.meters import declared as meters
 from argosy.tracing import span

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from argosy.catalog.changes import Changes
+from argosy.catalog.caching.changes import Changes
+from argosy.catalog.caching.stamps import SharedStamps
 from argosy.catalog.databases.announcing import EVERYTHING, Key, Told, listen
-from argosy.catalog.stamps import SharedStamps
 from argosy.errors import NoSpace, StorageError
 from argosy.meters import declared as meters
 from argosy.tracing import span

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from argosy.catalog.locks import Space, exclusive
+from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.schema import REVISION
 from argosy.errors import StorageError
 from argosy.values import frozen

@@ -128,7 +128,7 @@ async def _forwarding(settings: ServerSettings) -> str:
 
 
 async def _sqlite(settings: ServerSettings) -> str:
-    from argosy.catalog.dialects import sqlite_engine  # noqa: PLC0415
+    from argosy.catalog.databases.dialects import sqlite_engine  # noqa: PLC0415
     from argosy.catalog.migrations.deciding import standing  # noqa: PLC0415
 
     path = os.path.join(settings.server.data, "argosy.db")

@@ -9,9 +9,9 @@ import math
 import time
 from typing import Final
 
-from argosy.access.principal import Principal
-from argosy.catalog.limits import Limits
-from argosy.catalog.projects import Held, Projects
+from argosy.access.permissions.principal import Principal
+from argosy.catalog.projects.limits import Limits
+from argosy.catalog.projects.projects import Held, Projects
 from argosy.errors import RateLimited
 from argosy.meters import declared as meters
 from argosy.server.config.sections import LimitsSection

@@ -1,7 +1,7 @@
 """Whether an upload has room: in its project's quota, and among the uploads under way.
 
 A first look, so that nobody sends gigabytes that will be refused: usage as memory has it,
-seconds old. What is let through is checked exactly when it is charged (catalog/quotas.py).
+seconds old. What is let through is checked exactly when it is charged (catalog/projects/quotas.py).
 A blob that the project has already costs nothing; that can be seen only where the client says
 the digest, so without one a full project refuses it too: mount it instead.
 """
@@ -13,13 +13,13 @@ from typing import Final
 from sqlalchemy import Connection, func, or_, select
 
 from argosy.catalog import schema as t
-from argosy.catalog.accounts import Accounts
 from argosy.catalog.actor import Actor
 from argosy.catalog.database import Database
-from argosy.catalog.places import makes_projects
-from argosy.catalog.projects import Project, Projects
-from argosy.catalog.quotas import Amount, QuotaExceeded
-from argosy.catalog.rows import project_of
+from argosy.catalog.projects.accounts import Accounts
+from argosy.catalog.projects.places import makes_projects
+from argosy.catalog.projects.projects import Project, Projects
+from argosy.catalog.projects.quotas import Amount, QuotaExceeded
+from argosy.catalog.registry.rows import project_of
 from argosy.errors import RateLimited
 from argosy.meters import declared as meters
 from argosy.model.digest import Digest

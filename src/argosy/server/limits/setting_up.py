@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from argosy.catalog.database import Database
-from argosy.catalog.projects import Projects
+from argosy.catalog.projects.projects import Projects
 from argosy.server.config.sections import ServerSettings
 from argosy.server.limits.limiter import Limiter
 from argosy.server.limits.room import Room

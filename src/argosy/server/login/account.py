@@ -5,13 +5,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from argosy.access.accounts.personal import NewToken
-from argosy.access.principal import Principal
-from argosy.access.refused import Refused
-from argosy.access.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
-from argosy.access.sessions import Session
-from argosy.catalog import people
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.signing_in.sessions import Session
 from argosy.catalog.database import Database
+from argosy.catalog.people import users
 from argosy.errors import ArgosyError
 from argosy.server.http.messages import Response
 from argosy.server.login import pages
@@ -37,7 +37,7 @@ class Account:
         """GET /account."""
         del visit
         user = session.user
-        groups = await self._db.read(lambda conn: people.groups(conn, user.id))
+        groups = await self._db.read(lambda conn: users.groups(conn, user.id))
         tokens = await self._access.personal.page(user.name, 0, _SHOWN)
         left = await self._factor.codes_left(user) if user.second_factor else 0
         return pages.account(session, groups, tokens, left)

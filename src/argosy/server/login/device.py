@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from argosy.access.accounts.conflicts import Conflict
 from argosy.access.accounts.personal import NewToken
-from argosy.access.backends import Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.values import Pending
-from argosy.access.principal import Principal
-from argosy.access.refused import Refused
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
-from argosy.access.sessions import Session
-from argosy.catalog import people
+from argosy.access.signing_in.backends import Identity
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.sessions import Session
 from argosy.catalog.database import Database
-from argosy.catalog.people import User
+from argosy.catalog.people import users
+from argosy.catalog.people.users import User
 from argosy.server.http.messages import Response
 from argosy.server.login import pages
 from argosy.server.login.entering import Entering
@@ -115,7 +115,7 @@ class Device:
             return _error(400, "expired_token", "the token was given already")
         if kept["state"] != "yes":
             return _error(400, "access_denied", "the answer was no")
-        user = await self._db.read(lambda conn: people.user_by_id(conn, kept["user"]))
+        user = await self._db.read(lambda conn: users.user_by_id(conn, kept["user"]))
         return await self._given(visit, user, kept["client"])
 
     async def _from_provider(self, visit: Visit, handle: str, kept: Mapping[str, Any]) -> Response:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.flows import Flows
 from argosy.access.service import Access
-from argosy.access.sessions import Session
-from argosy.access.throttle import network
+from argosy.access.signing_in.backends import BackendUnavailable
+from argosy.access.signing_in.sessions import Session
+from argosy.access.signing_in.throttle import network
 from argosy.catalog.database import Database
 from argosy.errors import ConfigError, NotFound, StorageError
 from argosy.server.http.messages import BodyTooLarge, Request, Response

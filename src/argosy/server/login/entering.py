@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING, Final
 
-from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.onboarding import onboard
-from argosy.access.logins import CHANGE_FIRST, SecondFactorNeeded, Slowed
-from argosy.access.principal import Principal
-from argosy.access.refused import Refused
-from argosy.access.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
-from argosy.access.sessions import Sessions
-from argosy.catalog import people
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
+from argosy.access.signing_in.logins import CHANGE_FIRST, SecondFactorNeeded, Slowed
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.signing_in.sessions import Sessions
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.people import User
+from argosy.catalog.people import users
+from argosy.catalog.people.users import User
 from argosy.errors import ArgosyError, UsageError
 from argosy.meters import declared as meters
 from argosy.server.http.messages import Response
@@ -151,7 +151,7 @@ class Entering:
         return pages.code(await self._flows.begin(_STEP, kept, minutes=5))
 
     async def _user(self, key: int) -> User | None:
-        found = await self._db.read(lambda conn: people.user_by_id(conn, key))
+        found = await self._db.read(lambda conn: users.user_by_id(conn, key))
         return None if found is None or found.disabled else found
 
     async def _entered(self, visit: Visit, user: int, name: str, go_on: str) -> Response:

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from argosy.access.backends import Backend
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.values import OidcOptions
 from argosy.access.identity.recalling import Recalling
 from argosy.access.identity.workload import WorkloadOptions, Workloads
 from argosy.access.service import Access
+from argosy.access.signing_in.backends import Backend
 from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
 from argosy.server.config.sections import OidcSection, ServerSettings, WorkloadSection

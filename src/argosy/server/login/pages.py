@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from argosy.access.identity.totp import DIGITS
-from argosy.access.second_factor import Enrolment
-from argosy.access.sessions import Session
-from argosy.catalog.people import User
-from argosy.catalog.tokens import PersonalToken
+from argosy.access.signing_in.second_factor import Enrolment
+from argosy.access.signing_in.sessions import Session
+from argosy.catalog.people.tokens import PersonalToken
+from argosy.catalog.people.users import User
 from argosy.server.http.messages import Response
 from argosy.server.login.html import Markup, page, tag, text
 

@@ -4,7 +4,7 @@ import hmac
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from argosy.access.sessions import LIFE, Session
+from argosy.access.signing_in.sessions import LIFE, Session
 from argosy.catalog.actor import Actor
 from argosy.server.challenges import own_url
 from argosy.server.http.messages import Request

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from argosy.access.decision import Allow, Deny
-from argosy.access.permission import ANYONE
-from argosy.access.principal import ANONYMOUS, Principal
+from argosy.access.permissions.decision import Allow, Deny
+from argosy.access.permissions.permission import ANYONE
+from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.errors import ArgosyError
 from argosy.server.guard import Guard
 from argosy.server.http.messages import ClientGone, Request, Response

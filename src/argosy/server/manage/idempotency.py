@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from argosy.access.principal import Principal
+from argosy.access.permissions.principal import Principal
 from argosy.catalog import schema as t
 from argosy.catalog.database import Database
-from argosy.catalog.locks import Space, exclusive
+from argosy.catalog.databases.locks import Space, exclusive
 from argosy.server.http.messages import Request, Response
 from argosy.server.manage.problems import Refusal, invalid
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
-from argosy.access.permission import Action, Permission, Resource
-from argosy.access.principal import Principal
+from argosy.access.permissions.permission import Action, Permission, Resource
+from argosy.access.permissions.principal import Principal
+from argosy.access.permissions.visible import Visible
 from argosy.access.service import Access
-from argosy.access.visible import Visible
 from argosy.catalog.actor import Actor
 from argosy.server.http.messages import Request
 from argosy.server.manage.problems import Refusal

@@ -14,8 +14,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from argosy.access.backends import BackendUnavailable
-from argosy.catalog.tag_rules import TagKept
+from argosy.access.signing_in.backends import BackendUnavailable
+from argosy.catalog.tagging.rules import TagKept
 from argosy.errors import (
     ArgosyError,
     ContentError,

@@ -7,12 +7,12 @@ from argosy.values import frozen
 
 if TYPE_CHECKING:  # the app makes one before anybody has asked for the API
     from argosy.access.identity.workload import Workloads
-    from argosy.access.second_factor import SecondFactor
     from argosy.access.service import Access
-    from argosy.catalog.accounts import Accounts
+    from argosy.access.signing_in.second_factor import SecondFactor
     from argosy.catalog.catalog import Catalog
     from argosy.catalog.database import Database
-    from argosy.catalog.projects import Projects
+    from argosy.catalog.projects.accounts import Accounts
+    from argosy.catalog.projects.projects import Projects
 
 
 @frozen(kw_only=True, eq=False)
@@ -31,21 +31,21 @@ class Services:
     @cached_property
     def projects(self) -> "Projects":
         """The tenants."""
-        from argosy.catalog.projects import Projects  # noqa: PLC0415 - see above
+        from argosy.catalog.projects.projects import Projects  # noqa: PLC0415 - see above
 
         return Projects(self.database)
 
     @cached_property
     def accounts(self) -> "Accounts":
         """What projects use."""
-        from argosy.catalog.accounts import Accounts  # noqa: PLC0415 - see above
+        from argosy.catalog.projects.accounts import Accounts  # noqa: PLC0415 - see above
 
         return Accounts(self.database)
 
     @cached_property
     def second_factor(self) -> "SecondFactor":
         """The authenticator apps of people; where access is controlled."""
-        from argosy.access.second_factor import SecondFactor  # noqa: PLC0415 - see above
+        from argosy.access.signing_in.second_factor import SecondFactor  # noqa: PLC0415 - see above
 
         assert self.access is not None
         return SecondFactor(self.database, self.access.sealer)

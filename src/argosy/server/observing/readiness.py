@@ -22,7 +22,7 @@ from argosy.server.http.messages import Request, Response
 from argosy.values import frozen
 
 if TYPE_CHECKING:
-    from argosy.access.keys import KeyRing
+    from argosy.access.tokens.keys import KeyRing
 
 Check = Callable[[], Awaitable[object]]
 """Raises an ArgosyError when what it looks at does not work."""

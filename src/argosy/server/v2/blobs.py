@@ -8,7 +8,7 @@ fetched there by the client, or else stream through us.
 from collections.abc import AsyncIterator
 from typing import Final
 
-from argosy.catalog.cache import Cache
+from argosy.catalog.caching.cache import Cache
 from argosy.catalog.catalog import Catalog
 from argosy.content.blob_storage import BlobStorage, HasFiles, Links, Stored
 from argosy.errors import DigestMismatch, NotFound

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from argosy.access.backends import BackendUnavailable
+from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.catalog.catalog import RepositoryUnknown
-from argosy.catalog.places import ProjectUnknown
+from argosy.catalog.projects.places import ProjectUnknown
 from argosy.content.blob_storage import UploadBusy
 from argosy.errors import (
     ArgosyError,

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.hosted import HostedRepository
-from argosy.catalog.manifests import Incoming, StoredManifest
+from argosy.catalog.registry.manifests import Incoming, StoredManifest
 from argosy.concurrency import in_thread
 from argosy.content.blob_storage import BlobStorage
 from argosy.errors import NotFound

@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from argosy.catalog import listing
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.listing import Among
+from argosy.catalog.registry import listing
+from argosy.catalog.registry.listing import Among
 from argosy.model.digest import Digest
 from argosy.server.guard import Guard
 from argosy.server.http.messages import Request

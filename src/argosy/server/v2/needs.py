@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from argosy.access.permission import ANYONE, CATALOG, Action, Permission, Resource
+from argosy.access.permissions.permission import ANYONE, CATALOG, Action, Permission, Resource
 
 _READ: Final = {"GET": Action.PULL, "HEAD": Action.PULL}
 

@@ -8,11 +8,11 @@ from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection
 
-from argosy.access.visible import Visible
-from argosy.catalog import listing
+from argosy.access.permissions.visible import Visible
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.listing import Among
-from argosy.catalog.rows import ReferrersQuery
+from argosy.catalog.registry import listing
+from argosy.catalog.registry.listing import Among
+from argosy.catalog.registry.rows import ReferrersQuery
 from argosy.model import media
 from argosy.model.digest import Digest
 from argosy.server.http.messages import Request, Response

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from argosy.access.decision import Deny
-from argosy.access.permission import Action
-from argosy.access.principal import Principal
+from argosy.access.permissions.decision import Deny
+from argosy.access.permissions.permission import Action
+from argosy.access.permissions.principal import Principal
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.projects import Projects
-from argosy.catalog.quotas import QuotaExceeded
+from argosy.catalog.projects.projects import Projects
+from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels

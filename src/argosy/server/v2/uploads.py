@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.quotas import QuotaExceeded
+from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
 from argosy.errors import InvalidDigest, SizeMismatch, StorageError
 from argosy.model.digest import Digest

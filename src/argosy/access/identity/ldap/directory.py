@@ -8,7 +8,6 @@ from dataclasses import field
 from typing import Final, TypeVar
 from uuid import UUID
 
-from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.ldap import ber, filters
 from argosy.access.identity.ldap.connection import (
     Address,
@@ -23,6 +22,7 @@ from argosy.access.identity.ldap.connection import (
 )
 from argosy.access.identity.ldap.names import escaped, first_value
 from argosy.access.identity.oidc.addresses import is_here
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
 from argosy.errors import ArgosyError, ConfigError, NetworkError
 from argosy.values import frozen
 

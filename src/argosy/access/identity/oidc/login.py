@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from argosy.access.backends import BackendUnavailable, Identity
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.oidc.provider import Metadata, Provider
 from argosy.access.identity.oidc.tokens import Claims, Wanted, judged
@@ -26,7 +25,8 @@ from argosy.access.identity.oidc.values import (
     Pending,
 )
 from argosy.access.identity.oidc.web import Answered, Web, basic
-from argosy.access.refused import Refused
+from argosy.access.signing_in.backends import BackendUnavailable, Identity
+from argosy.access.signing_in.refused import Refused
 from argosy.errors import ConfigError
 
 BACKEND: Final = "oidc"

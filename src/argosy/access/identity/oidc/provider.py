@@ -14,8 +14,8 @@ from authlib.oidc.discovery import OpenIDProviderMetadata, get_well_known_url
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.oidc.web import Web
+from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.values import frozen
 
 ALGORITHMS: Final = (

@@ -10,7 +10,7 @@ from joserfc import jws, jwt
 from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
 
 from argosy.access.identity.oidc.provider import ALGORITHMS, Key, Provider
-from argosy.access.refused import Refused
+from argosy.access.signing_in.refused import Refused
 from argosy.concurrency import in_thread
 from argosy.values import frozen
 

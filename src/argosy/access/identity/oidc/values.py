@@ -2,7 +2,7 @@
 
 from dataclasses import field
 
-from argosy.access.backends import Identity
+from argosy.access.signing_in.backends import Identity
 from argosy.values import frozen
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from argosy.access.backends import BackendUnavailable
 from argosy.access.identity.oidc.addresses import check_address
+from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, NetworkError
 from argosy.settings import Settings

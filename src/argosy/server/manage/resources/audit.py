@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from argosy.access.permission import Action, Resource
+from argosy.access.permissions.permission import Action, Resource
 from argosy.catalog.auditing import searching, verifying
 from argosy.catalog.auditing.searching import AuditEntry as EntryRow
 from argosy.catalog.auditing.searching import AuditQuery

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from argosy.access.permission import Action, Resource
-from argosy.access.refused import Refused
-from argosy.catalog.people import User
+from argosy.access.permissions.permission import Action, Resource
+from argosy.access.signing_in.refused import Refused
+from argosy.catalog.people.users import User
 from argosy.server.manage.operation import IDENTIFIED, Call, Nothing, Operation, Reply
 from argosy.server.manage.problems import Refusal
 from argosy.server.who import address

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from sqlalchemy import Connection, func, select
 
-from argosy.access.permission import Action, Resource
+from argosy.access.permissions.permission import Action, Resource
 from argosy.catalog import schema as t
 from argosy.errors import NotFound
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Paging, Reply

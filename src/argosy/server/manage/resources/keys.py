@@ -5,10 +5,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from argosy.access.permission import Action, Resource
+from argosy.access.permissions.permission import Action, Resource
 from argosy.catalog import schema as t
-from argosy.catalog import signing_keys
-from argosy.catalog.signing_keys import StoredKey
+from argosy.catalog.people import signing_keys
+from argosy.catalog.people.signing_keys import StoredKey
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.values import EXAMPLE_TIME, moment, moment_or_none
 

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from argosy.access.accounts.conflicts import Conflict
-from argosy.access.permission import Action, Resource, Role
-from argosy.catalog.people import Member as MemberRow
+from argosy.access.permissions.permission import Action, Resource, Role
+from argosy.catalog.people.users import Member as MemberRow
 from argosy.server.manage import validators
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Paging, Reply
 from argosy.server.manage.paging import page

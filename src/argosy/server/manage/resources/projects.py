@@ -6,14 +6,14 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from argosy.access.permission import Action, Permission, Resource, Role
-from argosy.access.visible import Visible
-from argosy.catalog.limits import Limits as LimitsValue
-from argosy.catalog.projects import Project as ProjectRow
-from argosy.catalog.projects import ProjectChange as Change
-from argosy.catalog.projects import ProjectsQuery
-from argosy.catalog.quotas import Amount as Used
-from argosy.catalog.quotas import Quota as QuotaValue
+from argosy.access.permissions.permission import Action, Permission, Resource, Role
+from argosy.access.permissions.visible import Visible
+from argosy.catalog.projects.limits import Limits as LimitsValue
+from argosy.catalog.projects.projects import Project as ProjectRow
+from argosy.catalog.projects.projects import ProjectChange as Change
+from argosy.catalog.projects.projects import ProjectsQuery
+from argosy.catalog.projects.quotas import Amount as Used
+from argosy.catalog.projects.quotas import Quota as QuotaValue
 from argosy.server.manage import validators
 from argosy.server.manage.operation import (
     IDENTIFIED,

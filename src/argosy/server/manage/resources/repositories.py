@@ -6,13 +6,13 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from sqlalchemy import Connection
 
-from argosy.access.permission import Action, Resource
-from argosy.catalog import browsing, rows
-from argosy.catalog.browsing import Artifact as ArtifactRow
-from argosy.catalog.browsing import RepositoriesQuery
-from argosy.catalog.browsing import Repository as RepositoryRow
+from argosy.access.permissions.permission import Action, Resource
 from argosy.catalog.catalog import RepositoryUnknown
-from argosy.catalog.removing import remove_repository
+from argosy.catalog.registry import browsing, rows
+from argosy.catalog.registry.browsing import Artifact as ArtifactRow
+from argosy.catalog.registry.browsing import RepositoriesQuery
+from argosy.catalog.registry.browsing import Repository as RepositoryRow
+from argosy.catalog.registry.removing import remove_repository
 from argosy.errors import NotFound, RegistryError
 from argosy.model.digest import Digest
 from argosy.server.manage.operation import (

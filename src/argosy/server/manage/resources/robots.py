@@ -7,8 +7,8 @@ from msgspec import Meta, Struct
 
 from argosy.access.accounts.robots import NewRobot as RobotToMake
 from argosy.access.accounts.robots import RobotChange as Change
-from argosy.access.permission import Action, Resource
-from argosy.catalog.robots import Robot as RobotRow
+from argosy.access.permissions.permission import Action, Resource
+from argosy.catalog.people.robots import Robot as RobotRow
 from argosy.server.manage import validators
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Paging, Reply
 from argosy.server.manage.paging import page

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from argosy import __version__
-from argosy.access.permission import OF_ROLE
+from argosy.access.permissions.permission import OF_ROLE
 from argosy.errors import ArgosyError
 from argosy.server.manage.operation import (
     IDENTIFIED,

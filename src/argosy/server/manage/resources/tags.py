@@ -5,11 +5,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from argosy.access.permission import Action, Resource
-from argosy.catalog.tag_rules import TagRule as RuleRow
-from argosy.catalog.tag_rules import TagRules
-from argosy.catalog.tags import NEWEST, Move, Tags
-from argosy.catalog.tags import Tag as TagRow
+from argosy.access.permissions.permission import Action, Resource
+from argosy.catalog.tagging.rules import TagRule as RuleRow
+from argosy.catalog.tagging.rules import TagRules
+from argosy.catalog.tagging.tags import NEWEST, Move, Tags
+from argosy.catalog.tagging.tags import Tag as TagRow
 from argosy.model.digest import Digest
 from argosy.server.manage import validators
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Paging, Reply

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct, field
 
 from argosy.access.accounts.personal import NewToken as TokenToMake
-from argosy.access.permission import Action, Resource
-from argosy.catalog.tokens import PersonalToken
+from argosy.access.permissions.permission import Action, Resource
+from argosy.catalog.people.tokens import PersonalToken
 from argosy.server.manage import validators
 from argosy.server.manage.operation import IDENTIFIED, Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.paging import page

@@ -7,12 +7,12 @@ from msgspec import Meta, Struct
 
 from argosy.access.accounts.users import NewUser as UserToMake
 from argosy.access.accounts.users import UserChange as Change
-from argosy.access.logins import Slowed
-from argosy.access.permission import Action, Resource
-from argosy.access.refused import Refused
-from argosy.catalog import people
+from argosy.access.permissions.permission import Action, Resource
+from argosy.access.signing_in.logins import Slowed
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog.actor import Actor
-from argosy.catalog.people import User as UserRow
+from argosy.catalog.people import users
+from argosy.catalog.people.users import User as UserRow
 from argosy.server.manage import validators
 from argosy.server.manage.operation import (
     PUBLIC,
@@ -122,7 +122,7 @@ async def shown(call: Call[Nothing, Nothing]) -> Reply:
     """One user."""
     name = call.names["user"]
     row = await call.people.users.get(name)
-    groups = await call.services.database.read(lambda conn: people.groups(conn, row.id))
+    groups = await call.services.database.read(lambda conn: users.groups(conn, row.id))
     return Reply(value=UserDetails(**_fields(row), groups=groups), etag=_etag(row))
 
 

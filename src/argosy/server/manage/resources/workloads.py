@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from argosy.access.identity import workload
 from argosy.access.identity.workload import Rule as RuleRow
-from argosy.access.permission import Action, Resource
-from argosy.catalog import robots
-from argosy.catalog.robots import Robot
+from argosy.access.permissions.permission import Action, Resource
+from argosy.catalog.people import robots
+from argosy.catalog.people.robots import Robot
 from argosy.errors import NotFound
 from argosy.server.manage.operation import Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.problems import Refusal

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from argosy.catalog import leases
 from argosy.catalog.auditing import forwarding
 from argosy.catalog.auditing.forwarding import PREFIX, Unsent
 from argosy.catalog.auditing.searching import AuditEntry
 from argosy.catalog.database import Database
+from argosy.catalog.databases import leases
 from argosy.concurrency import between
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
