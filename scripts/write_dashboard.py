@@ -390,6 +390,17 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "ops",
                 ((rate("argosy_log_dropped_total", "instance"), "{{instance}}"),),
             ),
+            Panel(
+                "Failures of background work",
+                "An error that nobody expected; the work began again. The log has it.",
+                "ops",
+                (
+                    (
+                        rate("argosy_background_failures_total", "instance,task"),
+                        "{{instance}} {{task}}",
+                    ),
+                ),
+            ),
         ),
     ),
 )

@@ -19,6 +19,7 @@ from argosy.access.tokens.access_tokens import TokenOptions
 from argosy.access.tokens.keys import KeyOptions, KeyRing
 from argosy.access.tokens.refreshing import RefreshTokens
 from argosy.access.tokens.sealing import Sealer
+from argosy.background import beside
 from argosy.catalog.database import Database
 from argosy.errors import ArgosyError
 from argosy.values import frozen
@@ -89,10 +90,8 @@ async def open_access(
     """Access control on a database, looked after until the block ends."""
     access = Access(database, sealer, options or AccessOptions(), backends)
     await access.keys.load()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(access.tend())
-        try:
+    try:
+        async with beside({"tending access": access.tend}):
             yield access
-        finally:
-            task.cancel()
-            await access.uses.write()
+    finally:
+        await access.uses.write()

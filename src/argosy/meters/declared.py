@@ -171,6 +171,11 @@ READY: Final = Gauge(
     "check",
     merge="min",
 )
+BACKGROUND_FAILURES: Final = Counter(
+    "argosy_background_failures_total",
+    "Times that a job of the server's own failed unexpectedly and was begun again",
+    "task",
+)
 LOG_DROPPED: Final = Counter(
     "argosy_log_dropped_total", "Lines of the log that were dropped: who reads them is too slow"
 )

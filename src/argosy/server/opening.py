@@ -14,8 +14,10 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
+from argosy.background import Job, beside
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.database import open_database
 from argosy.catalog.databases.options import DatabaseOptions
@@ -90,17 +92,15 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         kept = audited(catalog, settings.audit, keeps_house=keeps_house)
         app.auditing = await stack.enter_async_context(kept)
         app.listeners.append(app.auditing.tell)
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        running = []
-        if place.number == 0:
-            running.append(tasks.create_task(_sweep(store, settings.uploads.ttl)))
+        jobs: dict[str, Job] = {}
+        if keeps_house:
+            jobs["sweeping uploads"] = partial(_sweep, store, settings.uploads.ttl)
             files = os.path.join(data, "uploads") if settings.storage.backend == "files" else ""
-            running.append(tasks.create_task(watch_uploads(database, files)))
+            jobs["watching uploads"] = partial(watch_uploads, database, files)
         if not place.is_alone:
-            running.append(tasks.create_task(app.metrics.share()))
-        for task in running:
-            stack.callback(task.cancel)
-        yield app
+            jobs["sharing metrics"] = app.metrics.share
+        async with beside(jobs):
+            yield app
 
 
 def where_database(settings: ServerSettings) -> str:

@@ -355,7 +355,9 @@ KILLED = textwrap.dedent("""
 """)
 
 
-async def test_what_a_killed_build_left_running_is_ended_by_the_next(folder, root):
+async def test_what_a_killed_build_left_running_is_ended_by_the_next(tmp_path, root):
+    # A folder of its own: a runtime that ends late may make its session again, for the next to sweep.
+    folder = str(tmp_path / "execute")
     marker = f"argosy-killed-{os.getpid()}"
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, folder, str(root), marker], stdout=subprocess.PIPE, text=True

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from argosy.background import beside
 from argosy.catalog.caching.changes import Changes
 from argosy.catalog.caching.stamps import OwnStamp
 from argosy.catalog.databases.address import Address
@@ -165,17 +166,8 @@ class PostgresDatabase:
         listener = Listener(
             lambda: connect(self._address, self._options), self.changes, self._stamp
         )
-        failed: BaseException | None = None
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(listener.run())
-            try:
-                yield
-            except BaseException as e:  # noqa: BLE001 - raised below, outside of a group
-                failed = e
-            finally:
-                task.cancel()
-        if failed is not None:
-            raise failed
+        async with beside({"listening": listener.run}):
+            yield
 
     @asynccontextmanager
     async def patient(self, statement_timeout: float) -> AsyncIterator["PostgresDatabase"]:

@@ -1,9 +1,9 @@
 """The limiter and the room as the settings say, and what they do in the background."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from argosy.background import Job, beside
 from argosy.catalog.database import Database
 from argosy.catalog.projects.projects import Projects
 from argosy.server.config.sections import ServerSettings
@@ -35,16 +35,12 @@ async def limiting(settings: ServerSettings, database: Database) -> AsyncIterato
         ttl=uploads.ttl,
         in_database=settings.storage.backend == "s3",
     )
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(room.accounts.run())]
-        shared = None
-        if settings.redis.url:
-            from argosy.server.limits.sharing import RedisBuckets  # noqa: PLC0415 - 90 ms
+    jobs: dict[str, Job] = {"folding usage": room.accounts.run}
+    shared = None
+    if settings.redis.url:
+        from argosy.server.limits.sharing import RedisBuckets  # noqa: PLC0415 - 90 ms
 
-            shared = RedisBuckets(settings.redis.url, settings.redis.password, nodes=section.nodes)
-            running.append(group.create_task(shared.run()))
-        try:
-            yield Limiting(Limiter(Projects(database), section, shared), room)
-        finally:
-            for task in running:
-                task.cancel()
+        shared = RedisBuckets(settings.redis.url, settings.redis.password, nodes=section.nodes)
+        jobs["sharing limits"] = shared.run
+    async with beside(jobs):
+        yield Limiting(Limiter(Projects(database), section, shared), room)

@@ -1,8 +1,8 @@
 """The pages, and what stands behind them, from the settings."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from argosy.access.identity.flows import Flows
@@ -11,6 +11,7 @@ from argosy.access.identity.recalling import Recalling
 from argosy.access.identity.workload import WorkloadOptions, Workloads
 from argosy.access.service import Access
 from argosy.access.signing_in.backends import Backend
+from argosy.background import beside
 from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
 from argosy.server.config.sections import OidcSection, ServerSettings, WorkloadSection
@@ -50,9 +51,8 @@ async def open_entrance(
             public_url=settings.server.public_url,
             proxies=Proxies(settings.server.trusted_proxies),
         )
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        recalling = Recalling(database, backends).keep(settings.auth.recheck)
-        stack.callback(tasks.create_task(recalling).cancel)
+        recalling = partial(Recalling(database, backends).keep, settings.auth.recheck)
+        await stack.enter_async_context(beside({"looking for users": recalling}))
         yield Entrance(door=Door(access, database, options, oidc), workloads=workloads)
 
 

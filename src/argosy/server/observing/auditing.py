@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
+from argosy.background import Job, beside
 from argosy.catalog.audit import Entry
 from argosy.catalog.auditing.denials import Denials
 from argosy.catalog.auditing.sealing import Sealer
@@ -120,21 +121,14 @@ class Auditing:
     @asynccontextmanager
     async def running(self, *, keeps_house: bool = True) -> AsyncIterator[None]:
         """From start to end; the process that keeps house does what one of them does for all."""
-        jobs = [self.denials.run()]
+        jobs: dict[str, Job] = {"writing denials": self.denials.run}
         if keeps_house:
-            jobs += [Sealer(self._db, every=self._options.seal_every).run(), self._trim()]
+            jobs["sealing the audit log"] = Sealer(self._db, every=self._options.seal_every).run
+            jobs["trimming the audit log"] = self._trim
             for key, destination in self._options.destinations:
-                jobs.append(Forwarder(self._db, key, destination).run())
-        group = asyncio.TaskGroup()
-        await group.__aenter__()
-        tasks = [group.create_task(job) for job in jobs]
-        try:
+                jobs[f"forwarding to {key}"] = Forwarder(self._db, key, destination).run
+        async with beside(jobs):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            # Not `async with`: what the server raised would come out as a group.
-            await group.__aexit__(None, None, None)
 
     async def _trim(self) -> None:
         while True:

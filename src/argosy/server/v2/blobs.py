@@ -11,7 +11,7 @@ from typing import Final
 from argosy.catalog.caching.cache import Cache
 from argosy.catalog.catalog import Catalog
 from argosy.content.blob_storage import BlobStorage, HasFiles, Links, Stored
-from argosy.errors import DigestMismatch, NotFound
+from argosy.errors import DigestMismatch, NotFound, StorageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.server.http.messages import Body, FileBody, Request, Response
@@ -95,11 +95,14 @@ class Blobs:
         self, digest: Digest, stored: Stored, start: int, length: int
     ) -> AsyncIterator[bytes]:
         desc = Descriptor(media_type="", digest=digest, size=stored.size)
-        async with self._store.open(desc, start=start, key=stored.key) as pieces:
-            async for piece in pieces:
-                yield piece if len(piece) <= length else piece[:length]
-                if (length := length - len(piece)) <= 0:
-                    return
+        try:
+            async with self._store.open(desc, start=start, key=stored.key) as pieces:
+                async for piece in pieces:
+                    yield piece if len(piece) <= length else piece[:length]
+                    if (length := length - len(piece)) <= 0:
+                        return
+        except NotFound as e:  # the catalog has it: it was lost, and a 404 would deny that
+            raise StorageError(f"the bytes of blob {digest} are gone", why=e.summary) from e
 
     async def _answer(self, digest: Digest, stored: Stored) -> Response:
         if stored.size > _SMALL:
