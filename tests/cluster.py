@@ -22,7 +22,6 @@ from tests.peers import need
 from tests.postgres import postgres_program
 from tests.seaweed import FaultProxy, weed
 
-LINKS = "10.213.0.0/16"
 TTL = 20  # seconds after which an upload nobody writes to is swept
 
 

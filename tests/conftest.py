@@ -7,6 +7,8 @@ import pytest
 import pytest_socket
 from hypothesis import settings
 
+from tests.hosts import THIS_MACHINE
+
 pytest_plugins = [
     "tests.peers",
     "tests.postgres",
@@ -26,9 +28,9 @@ settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)
-def _loopback_only() -> None:
+def _this_machine_only() -> None:
     """No test reaches beyond this machine."""
-    pytest_socket.socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+    pytest_socket.socket_allow_hosts(THIS_MACHINE, allow_unix_socket=True)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from argosy.access.service import Access
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.server.config.sections import AuthSection, ServerSettings
-from argosy.server.opening import embedded
+from argosy.server.starting.opening import embedded
 from tests.serving import Client, Serving, served
 
 PASSWORD = "correct horse battery"

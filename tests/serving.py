@@ -20,7 +20,7 @@ from argosy.server.config.sections import ServerSettings
 from argosy.server.http.server import Server, ServerOptions
 from argosy.server.observing.addresses import Proxies
 from argosy.server.observing.observer import Observer
-from argosy.server.opening import embedded, open_app
+from argosy.server.starting.opening import embedded, open_app
 
 OCTETS = "application/octet-stream"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import pytest_socket
 
 from argosy.stores.s3.bucket import open_bucket
 from bench.enrol import basic
 from bench.traffic import Traffic
 from tests import newer_argosy
-from tests.cluster import LINKS, TTL, Running, running_cluster
+from tests.cluster import TTL, Running, running_cluster
 from tests.serving import Client
 
 LONG = float(os.environ.get("ARGOSY_FAULT_SECONDS", "5"))  # 30: as long as an operator takes
@@ -34,12 +33,6 @@ def cluster() -> Iterator[Running]:
     with running_cluster() as running:
         yield running
         asyncio.run(_is_swept(running))
-
-
-@pytest.fixture(autouse=True)
-def _hosts_of_this_machine(_loopback_only: None) -> None:
-    """The third node is a host of its own, on a link that goes nowhere else."""
-    pytest_socket.socket_allow_hosts(["127.0.0.1", LINKS], allow_unix_socket=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from argosy.catalog.auditing.sealing import Sealer
 from argosy.catalog.auditing.verifying import verify
 from argosy.meters import declared as meters
 from argosy.server.config.sections import AuditSection
-from argosy.server.opening import embedded
+from argosy.server.starting.opening import embedded
 from tests.guarded import ADMIN, PASSWORD, World, guarded
 from tests.serving import Serving, served
 

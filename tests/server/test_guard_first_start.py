@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import UsageError
-from argosy.server.listening import Address, TLSFiles, check, in_the_clear
+from argosy.server.starting.listening import Address, TLSFiles, check, in_the_clear
 from tests.peers import argosy
 from tests.serving import Client
 

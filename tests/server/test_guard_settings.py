@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import ConfigError
-from argosy.server.admission import backends_of, key_options, sealer
 from argosy.server.config.sections import (
     AuthSection,
     DatabaseSection,
@@ -15,6 +14,7 @@ from argosy.server.config.sections import (
     ServerSettings,
     TokenSection,
 )
+from argosy.server.guarding.admission import backends_of, key_options, sealer
 from tests.guarded import PASSWORD, guarded
 from tests.serving import served
 

@@ -12,7 +12,7 @@ from argosy.catalog.projects.places import ProjectUnknown
 from argosy.catalog.projects.projects import ProjectChange, Projects
 from argosy.catalog.projects.quotas import Quota
 from argosy.server.config.sections import LimitsSection, ServerSettings
-from argosy.server.opening import embedded
+from argosy.server.starting.opening import embedded
 from tests.guarded import ADMIN, PASSWORD, guarded
 from tests.serving import digest
 

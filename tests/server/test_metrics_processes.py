@@ -9,12 +9,12 @@ import pytest
 
 from argosy.errors import StorageError
 from argosy.meters import declared as meters
-from argosy.server.observing.gathering import Gathering, Snapshot, merged
+from argosy.server.observing.counting.gathering import Gathering, Snapshot, merged
 
 WORKER = """
 import sys
 from argosy.meters import declared as meters
-from argosy.server.observing.gathering import Gathering, Snapshot
+from argosy.server.observing.counting.gathering import Gathering, Snapshot
 with Gathering(sys.argv[1]) as gathering:
     cells = {meters.RECEIVED: {(): [7.0]}, meters.UPLOADS: {(): [2.0]}}
     gathering.publish(Snapshot.of(cells, ["theirs"]))

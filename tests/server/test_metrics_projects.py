@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from argosy.meters import declared as meters
 from argosy.server.http.messages import MemoryBody, Request
-from argosy.server.observing.projects import Projects
-from argosy.server.observing.traffic import Traffic, outcome
+from argosy.server.observing.counting.projects import Projects
+from argosy.server.observing.counting.traffic import Traffic, outcome
 
 
 def request(route: str, method: str, repository: str, received: int = 0) -> Request:

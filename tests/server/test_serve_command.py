@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import ConfigError, UsageError
-from argosy.server.listening import Address, TLSFiles, check
+from argosy.server.starting.listening import Address, TLSFiles, check
 from tests.serving import Client
 
 

@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))
-from argosy.server.process import allow_many_files
+from argosy.server.starting.process import allow_many_files
 allow_many_files()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """

@@ -11,7 +11,7 @@ import pytest
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.tagging.rules import TagRules
 from argosy.server.config.sections import DatabaseSection
-from argosy.server.opening import embedded
+from argosy.server.starting.opening import embedded
 from tests.peers import run
 from tests.postgres import PASSWORD, Postgres
 from tests.serving import Client, Serving, digest, served

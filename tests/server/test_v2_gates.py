@@ -9,8 +9,8 @@ from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.content.policy import Moment, Pass, Refuse, Verdict
 from argosy.content.store import Source
 from argosy.model.descriptor import Descriptor
+from argosy.server.guarding.open_guard import OpenGuard
 from argosy.server.http.messages import Headers, MemoryBody, Request, Response
-from argosy.server.open_guard import OpenGuard
 from argosy.server.v2.gates import Gates
 from argosy.server.v2.registry import Registry
 from argosy.stores.blobs import BlobStore

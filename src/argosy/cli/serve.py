@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     # What is imported and made at the start stays: collecting it, now or later, is lost time.
     gc.disable()
-    from argosy.server.running import checked, serve
+    from argosy.server.starting.running import checked, serve
 
     settings = _settings(args)
     checked(settings)
     if settings.server.workers > 1:
-        from argosy.server.workers import Supervisor
+        from argosy.server.starting.workers import Supervisor
 
         return Supervisor(settings, lambda: _settings(args)).run()
     from argosy.server.http.server import run as run_loop
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> "ServerSettings":
     """What file, environment and flags say; read again by workers that start later."""
     from argosy.server.config.loading import load, table
-    from argosy.server.running import with_data
+    from argosy.server.starting.running import with_data
     from argosy.settings import Settings
 
     flags = {item.key: _given(args, item.flag) for item in table() if item.flag}

@@ -4,16 +4,16 @@ from typing import Final
 
 from argosy.catalog.catalog import Catalog
 from argosy.meters import declared as meters
-from argosy.server.admission import Admission
+from argosy.server.guarding.admission import Admission
 from argosy.server.http.messages import Handler, Request, Response
 from argosy.server.http.server import AccessLog
 from argosy.server.limits.setting_up import Limiting, unlimited
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services
-from argosy.server.metrics import Metrics, MetricsOptions
 from argosy.server.observing.auditing import Auditing
+from argosy.server.observing.counting.metrics import Metrics, MetricsOptions
 from argosy.server.observing.readiness import Readiness, alive
-from argosy.server.storing import CountedStorage
+from argosy.server.starting.storing import CountedStorage
 from argosy.server.v2.registry import Registry
 
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")

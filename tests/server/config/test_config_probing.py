@@ -10,7 +10,7 @@ import pytest
 
 from argosy.server.config.loading import load
 from argosy.server.config.probing import Finding, contradictions, reached
-from argosy.server.running import with_data
+from argosy.server.starting.running import with_data
 from tests.peers import free_port, need, running
 from tests.postgres import PASSWORD
 from tests.seaweed import ACCESS, BUCKET, SECRET

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from argosy.access.permissions.permission import OF_EVERYBODY, OF_ROLE, Action, Resource, Role
-from argosy.server.manage.operation import IDENTIFIED, PUBLIC, Nothing, Operation
+from argosy.server.manage.operation import IDENTIFIED, ONESELF, PUBLIC, Nothing, Operation
 from argosy.server.manage.operations import OPERATIONS
 from tests.company import Company, Person
 from tests.serving import escaped
@@ -55,7 +55,7 @@ def allowed(one: Operation, who: str, *, public: bool) -> bool:
     """What the table of roles says."""
     if one.need == PUBLIC or who == "admin":
         return True
-    if one.need == IDENTIFIED:
+    if one.need in (IDENTIFIED, ONESELF):
         return who != "nobody"
     assert not isinstance(one.need, str)
     if not one.parameters or one.parameters[0] in ("user", "token", "group"):

@@ -102,5 +102,8 @@ OF_EVERYBODY: Final = frozenset(
 ANYONE: Final = Permission(_R.REGISTRY, _A.READ)
 """Needed where it is enough to show who one is."""
 
+ONESELF: Final = Permission(_R.REGISTRY, _A.WRITE)
+"""Needed to change what is somebody's own: who has only some of their rights is not them."""
+
 CATALOG: Final = Permission(_R.REGISTRY, _A.LIST)
 """Needed to list repositories; which ones are listed is another matter."""

@@ -8,7 +8,15 @@ from typing import Final
 from sqlalchemy import Connection
 
 from argosy.access.permissions.grants import Grant, covered, parse_grants
-from argosy.access.permissions.permission import OF_EVERYBODY, OF_ROLE, Permission, Resource, Role
+from argosy.access.permissions.permission import (
+    OF_EVERYBODY,
+    OF_ROLE,
+    ONESELF,
+    Action,
+    Permission,
+    Resource,
+    Role,
+)
 from argosy.access.permissions.principal import Principal
 from argosy.access.secrets import hashed
 from argosy.catalog.people import robots, tokens, users
@@ -39,7 +47,8 @@ class Standing:
     def may(self, need: Permission, *, public: bool = False) -> bool:
         """Whether they may do that; `public`: in a project that is open to everybody."""
         if need.resource is Resource.REGISTRY:
-            return not self.gone
+            # Robots, and tokens with scopes, are not who made them.
+            return not self.gone and (self.limit is None or need.action is not Action.WRITE)
         if public and (need.resource, need.action) in OF_EVERYBODY:
             return True
         narrowed = self.limit is not None and not covered(self.limit, need)
@@ -189,6 +198,8 @@ def _seconds(at: int | None) -> float:
 
 def shown(need: Permission) -> str:
     """A permission in words, for who lacks it: nothing of whether its object exists."""
+    if need == ONESELF:
+        return "all rights of a user (a password, or a token without scopes)"
     if need.resource is Resource.REGISTRY:
         return "a name with a password or token"
     if need.resource is Resource.SYSTEM:

@@ -18,7 +18,7 @@ def add_settings(parser: Parser) -> None:
 def settings_of(args: argparse.Namespace) -> "ServerSettings":
     """The settings of that registry."""
     from argosy.server.config.loading import load
-    from argosy.server.running import with_data
+    from argosy.server.starting.running import with_data
     from argosy.settings import Settings
 
     flags = {"server.data": args.data} if args.data else {}

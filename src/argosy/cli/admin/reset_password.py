@@ -21,7 +21,7 @@ def arguments(parser: Parser) -> None:
 async def run(args: argparse.Namespace) -> int:
     """Make one; prints it."""
     from argosy.catalog.actor import SYSTEM
-    from argosy.server.maintenance import people
+    from argosy.server.starting.maintenance import people
 
     async with people(settings_of(args)) as users:
         print(await users.rescue(SYSTEM, args.user))

@@ -25,7 +25,7 @@ def arguments(parser: Parser) -> None:
 async def run(args: argparse.Namespace) -> int:
     """Rotate; prints the new key's id."""
     from argosy.catalog.actor import SYSTEM
-    from argosy.server.maintenance import signing_keys
+    from argosy.server.starting.maintenance import signing_keys
 
     async with signing_keys(settings_of(args)) as keys:
         print(await keys.rotate(SYSTEM, at_once=args.at_once))

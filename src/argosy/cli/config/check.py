@@ -49,7 +49,7 @@ async def _check(args: argparse.Namespace) -> int:
 async def _findings(args: argparse.Namespace) -> "list[Finding]":
     from argosy.server.config.loading import read
     from argosy.server.config.probing import Finding, contradictions, reached
-    from argosy.server.running import with_data
+    from argosy.server.starting.running import with_data
     from argosy.settings import Settings
 
     loaded = read(args.file)

@@ -81,7 +81,7 @@ async def _one(name: str, check: Check, settings: ServerSettings) -> Finding:
 async def _listening(settings: ServerSettings) -> str:
     from argosy.server.http.tls import tls_context  # noqa: PLC0415 - a command asks, no server
     from argosy.server.observing.addresses import Proxies  # noqa: PLC0415
-    from argosy.server.running import checked  # noqa: PLC0415
+    from argosy.server.starting.running import checked  # noqa: PLC0415
 
     address, section = checked(settings), settings.server
     if section.workers < 1:
@@ -105,7 +105,7 @@ async def _storing(settings: ServerSettings) -> str:
 async def _entering(settings: ServerSettings) -> str:
     if not settings.auth.enabled:
         return "everybody gets in"
-    from argosy.server.admission import access_options, backends_of, check_secret  # noqa: PLC0415
+    from argosy.server.guarding.admission import access_options, backends_of, check_secret  # noqa: PLC0415
 
     check_secret(settings)
     access_options(settings)
@@ -191,7 +191,7 @@ async def _bucket(settings: ServerSettings) -> str:
 
 
 def _s3(section: S3Section) -> "S3Options":
-    from argosy.server.storing import s3_options  # noqa: PLC0415
+    from argosy.server.starting.storing import s3_options  # noqa: PLC0415
 
     return s3_options(section)
 
@@ -218,7 +218,7 @@ async def _redis(settings: ServerSettings) -> str:
 
 async def _htpasswd(settings: ServerSettings) -> str:
     from argosy.access.identity.htpasswd import Htpasswd, HtpasswdOptions  # noqa: PLC0415
-    from argosy.server.admission import options_as  # noqa: PLC0415
+    from argosy.server.guarding.admission import options_as  # noqa: PLC0415
 
     found = await Htpasswd(options_as(HtpasswdOptions, settings.htpasswd)).check()
     return f"{found} users in {settings.htpasswd.file}"
@@ -226,7 +226,7 @@ async def _htpasswd(settings: ServerSettings) -> str:
 
 async def _ldap(settings: ServerSettings) -> str:
     from argosy.access.identity.ldap.directory import Ldap, LdapOptions  # noqa: PLC0415
-    from argosy.server.admission import options_as  # noqa: PLC0415
+    from argosy.server.guarding.admission import options_as  # noqa: PLC0415
 
     return await Ldap(options_as(LdapOptions, settings.ldap)).check()
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from argosy.access.signing_in.sessions import LIFE, Session
 from argosy.catalog.actor import Actor
-from argosy.server.challenges import own_url
+from argosy.server.guarding.challenges import own_url
 from argosy.server.http.messages import Request
 from argosy.server.observing.addresses import Proxies
 

@@ -10,14 +10,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from argosy.access.permissions.decision import Allow, Deny
-from argosy.access.permissions.permission import ANYONE
 from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.errors import ArgosyError
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
 from argosy.server.http.messages import ClientGone, Request, Response
 from argosy.server.limits.limiter import Limiter
 from argosy.server.manage import idempotency, problems, reading, writing
-from argosy.server.manage.operation import NOTHING, PUBLIC, Call, Came, Operation, Reply
+from argosy.server.manage.operation import NOTHING, Call, Came, Operation, Reply
 from argosy.server.manage.origin import check_origin
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.router import PREFIX, Route, Router, Unrouted
@@ -116,10 +115,9 @@ class Manage:
 
     async def _admitted(self, request: Request, route: Route) -> Principal:
         """Whose request it is; Refusal 401 or 403, in the words that /v2 has for it."""
-        operation = route.operation
-        if operation.need == PUBLIC:
+        need = route.operation.permission(route.names)
+        if need is None:
             return ANONYMOUS
-        need = operation.permission(route.names) or ANYONE
         decision = self._guard.at_once(request, need)
         if decision is None:
             decision = await self._guard.decide(request, need)
@@ -129,7 +127,7 @@ class Manage:
 
 
 def _denied(decision: Deny) -> Refusal:
-    """As the registry says it (`server/challenges.py`), in this API's format."""
+    """As the registry says it (`server/guarding/challenges.py`), in this API's format."""
     reason, remedy = decision.reason, decision.remedy
     if decision.wait > 0:
         wait = [("Retry-After", str(max(int(decision.wait + 0.999), 1)))]

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from argosy.concurrency import in_thread
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
 from argosy.server.http.messages import Request, Response
 
 if TYPE_CHECKING:

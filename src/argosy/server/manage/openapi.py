@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from argosy import __version__
-from argosy.server.manage.operation import IDENTIFIED, PUBLIC, Nothing, Operation
+from argosy.server.manage.operation import IDENTIFIED, ONESELF, PUBLIC, Nothing, Operation
 from argosy.server.manage.problems import KIND, Problem
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.values import PATH_EXAMPLES, PATH_TYPES
@@ -181,6 +181,8 @@ def _permission_words(one: Operation) -> str:
         return "Everybody may ask."
     if one.need == IDENTIFIED:
         return "Everybody who has logged in may ask."
+    if one.need == ONESELF:
+        return "People may ask, for themselves; no robots, no tokens with scopes."
     assert not isinstance(one.need, str)
     resource, action = one.need
     return f"Permission: `{resource.value}:{action.value}`."

@@ -9,16 +9,17 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from argosy.access.permissions import permission
 from argosy.access.permissions.permission import Action, Permission, Resource
 from argosy.access.permissions.principal import Principal
 from argosy.access.permissions.visible import Visible
 from argosy.access.service import Access
 from argosy.catalog.actor import Actor
+from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request
 from argosy.server.manage.problems import Refusal
 from argosy.server.manage.services import Services
 from argosy.server.manage.validators import Expectation
-from argosy.server.who import address
 from argosy.values import frozen
 
 Q = TypeVar("Q")
@@ -30,6 +31,9 @@ PUBLIC: Final = "public"
 
 IDENTIFIED: Final = "identified"
 """The permission of what everybody may ask who says who they are."""
+
+ONESELF: Final = "oneself"
+"""The permission of people to change what is their own: no robot, no token for only some things."""
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,11 +132,13 @@ class Call(Generic[Q, B]):
         return self.services.access
 
 
+_NEEDS: Final = {IDENTIFIED: permission.ANYONE, ONESELF: permission.ONESELF}
+
 Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
 """`async (Call) -> Reply`: parse, call one function of the library, render."""
 
 Need = tuple[Resource, Action] | str
-"""What an operation needs: a permission on what its path names, PUBLIC or IDENTIFIED."""
+"""What an operation needs: a permission on what its path names, PUBLIC, IDENTIFIED or ONESELF."""
 
 
 @frozen(kw_only=True)
@@ -162,9 +168,9 @@ class Operation:
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
     def permission(self, names: Mapping[str, Any]) -> Permission | None:
-        """The permission it needs on what a path names; None where none is needed."""
+        """The permission it needs on what a path names; None for PUBLIC."""
         if isinstance(self.need, str):
-            return None
+            return _NEEDS.get(self.need)
         name = names.get("repository") or names.get("project") or _of_robot(names) or ""
         return Permission(*self.need, name)
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from argosy.server.manage.openapi import document, statuses
-from argosy.server.manage.operation import IDENTIFIED, PUBLIC, Nothing, Operation
+from argosy.server.manage.operation import IDENTIFIED, ONESELF, PUBLIC, Nothing, Operation
 
 MARK = "<!-- what follows is made by `make docs` -->"
 """Ends what is written by hand."""
@@ -52,6 +52,8 @@ def _permission(one: Operation) -> str:
         return "everybody"
     if one.need == IDENTIFIED:
         return "whoever has logged in"
+    if one.need == ONESELF:
+        return "people, for themselves"
     assert not isinstance(one.need, str)
     return f"`{one.need[0].value}:{one.need[1].value}`"
 

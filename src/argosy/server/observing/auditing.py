@@ -15,9 +15,9 @@ from argosy.catalog.auditing.trimming import Retention, trim
 from argosy.catalog.database import Database
 from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
+from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Request
 from argosy.server.observing.forwarding.forwarder import Destination, Forwarder
-from argosy.server.who import actor
 from argosy.values import frozen
 
 log = logging.getLogger("argosy.audit")

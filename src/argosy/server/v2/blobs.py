@@ -14,11 +14,11 @@ from argosy.content.blob_storage import BlobStorage, HasFiles, Links, Stored
 from argosy.errors import DigestMismatch, NotFound, StorageError
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
+from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Body, FileBody, Request, Response
 from argosy.server.http.ranges import RangeNotSatisfiable, parse_range
 from argosy.server.v2.conditions import matches, not_modified, still_same
 from argosy.server.v2.errors import VERSION, Problem
-from argosy.server.who import actor
 
 _SMALL: Final = 64 << 10
 _MEMORY: Final = 64 << 20

@@ -17,11 +17,11 @@ from argosy.errors import NotFound
 from argosy.model.digest import Digest
 from argosy.model.manifest import MAX_MANIFEST
 from argosy.model.reference import is_tag
+from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Request, Response
 from argosy.server.v2.conditions import CONDITIONAL, allows, matches, not_modified
 from argosy.server.v2.errors import VERSION, Problem
 from argosy.server.v2.gates import OPEN, Gates
-from argosy.server.who import actor
 
 MOST_TAGS: Final = 64
 """Tags one push may set: each is a header of the answer, and some clients read 100 headers at most."""

@@ -13,7 +13,7 @@ from argosy.catalog.catalog import Catalog
 from argosy.catalog.registry import listing
 from argosy.catalog.registry.listing import Among
 from argosy.model.digest import Digest
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
 from argosy.server.http.messages import Request
 from argosy.server.v2.needs import need
 

@@ -17,7 +17,8 @@ from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
 from argosy.meters.kinds import Labels
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
+from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Request, Response
 from argosy.server.limits.setting_up import Limiting, unlimited
 from argosy.server.v2 import pages
@@ -28,7 +29,6 @@ from argosy.server.v2.manifests import Manifests
 from argosy.server.v2.needs import need
 from argosy.server.v2.paths import Target, is_valid, target
 from argosy.server.v2.uploads import Uploads
-from argosy.server.who import actor
 
 log = logging.getLogger("argosy.server.v2")
 

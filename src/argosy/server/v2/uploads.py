@@ -14,12 +14,12 @@ from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
 from argosy.errors import InvalidDigest, SizeMismatch, StorageError
 from argosy.model.digest import Digest
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
+from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Request, Response
 from argosy.server.limits.room import Room, Write
 from argosy.server.v2 import mounting
 from argosy.server.v2.errors import VERSION, Problem
-from argosy.server.who import actor
 from argosy.values import frozen
 
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/.*)?")

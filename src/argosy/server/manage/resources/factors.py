@@ -7,9 +7,9 @@ from msgspec import Meta, Struct
 from argosy.access.permissions.permission import Action, Resource
 from argosy.access.signing_in.refused import Refused
 from argosy.catalog.people.users import User
-from argosy.server.manage.operation import IDENTIFIED, Call, Nothing, Operation, Reply
+from argosy.server.guarding.who import address
+from argosy.server.manage.operation import ONESELF, Call, Nothing, Operation, Reply
 from argosy.server.manage.problems import Refusal
-from argosy.server.who import address
 
 Code = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z", examples=["492039"])]
 AnyCode = Annotated[
@@ -119,7 +119,7 @@ OPERATIONS: Final = (
         path="/totp",
         summary="Begin to set up your second factor: the key for an authenticator app",
         description="Nothing changes before it is confirmed with a code of the app.",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=begun,
         answer=Enrolment,
         example=Enrolment(
@@ -135,7 +135,7 @@ OPERATIONS: Final = (
         path="/totp/confirm",
         summary="Ask for the second factor from now on",
         description="After this a password alone opens nothing: docker needs an access token.",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=confirmed,
         body=Confirmation,
         answer=RecoveryCodes,
@@ -148,7 +148,7 @@ OPERATIONS: Final = (
         method="POST",
         path="/totp/recovery-codes",
         summary="Other recovery codes in place of those before",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=renewed,
         body=Proof,
         answer=RecoveryCodes,
@@ -161,7 +161,7 @@ OPERATIONS: Final = (
         method="POST",
         path="/totp/remove",
         summary="Have no second factor any more",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=ended,
         body=Proof,
         example=Proof(code="492039"),

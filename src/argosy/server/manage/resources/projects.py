@@ -17,6 +17,7 @@ from argosy.catalog.projects.quotas import Quota as QuotaValue
 from argosy.server.manage import validators
 from argosy.server.manage.operation import (
     IDENTIFIED,
+    ONESELF,
     Call,
     Nothing,
     Operation,
@@ -351,7 +352,7 @@ OPERATIONS: Final = (
         summary="Make a project",
         description="System admins may, and everybody where the setting auth.project_creation says"
         " so: then who makes it is its first project admin.",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=created,
         body=NewProject,
         answer=Project,

@@ -10,7 +10,7 @@ from argosy.access.accounts.personal import NewToken as TokenToMake
 from argosy.access.permissions.permission import Action, Resource
 from argosy.catalog.people.tokens import PersonalToken
 from argosy.server.manage import validators
-from argosy.server.manage.operation import IDENTIFIED, Call, Nothing, Operation, Page, Reply
+from argosy.server.manage.operation import ONESELF, Call, Nothing, Operation, Page, Reply
 from argosy.server.manage.paging import page
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
@@ -146,7 +146,7 @@ OPERATIONS: Final = (
         method="GET",
         path="/tokens",
         summary="Your personal access tokens, also revoked ones",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=listed,
         query=TokenPaging,
         answer=Page[Token],
@@ -160,7 +160,7 @@ OPERATIONS: Final = (
         path="/tokens",
         summary="Make a personal access token",
         description="Only users themselves can, logged in with their password.",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=created,
         body=NewToken,
         answer=MadeToken,
@@ -173,7 +173,7 @@ OPERATIONS: Final = (
         method="GET",
         path="/tokens/{token}",
         summary="One of your personal access tokens",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=shown,
         answer=Token,
         example=_TOKEN,
@@ -185,7 +185,7 @@ OPERATIONS: Final = (
         method="DELETE",
         path="/tokens/{token}",
         summary="Revoke one of your personal access tokens",
-        need=IDENTIFIED,
+        need=ONESELF,
         handler=revoked,
         refusals=(409,),
     ),

@@ -13,6 +13,7 @@ from argosy.access.signing_in.refused import Refused
 from argosy.catalog.actor import Actor
 from argosy.catalog.people import users
 from argosy.catalog.people.users import User as UserRow
+from argosy.server.guarding.who import address
 from argosy.server.manage import validators
 from argosy.server.manage.operation import (
     PUBLIC,
@@ -34,7 +35,6 @@ from argosy.server.manage.values import (
     moment,
     moment_or_none,
 )
-from argosy.server.who import address
 
 Email = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]*\Z", max_length=320)]
 Password = Annotated[

@@ -26,7 +26,7 @@ from argosy.access.tokens.access_tokens import LONGEST
 from argosy.access.tokens.scopes import Scope, granted, parse_scopes
 from argosy.errors import RegistryUnavailable, StorageError, UsageError
 from argosy.meters import declared as meters
-from argosy.server.access_guard import AccessGuard
+from argosy.server.guarding.access_guard import AccessGuard
 from argosy.server.http.messages import BodyTooLarge, Request, Response
 from argosy.values import frozen
 

@@ -22,10 +22,10 @@ from argosy.access.signing_in.refused import Refused
 from argosy.access.tokens import access_tokens
 from argosy.access.tokens.access_tokens import AccessToken, Unfit
 from argosy.errors import StorageError
-from argosy.server import challenges
+from argosy.server.guarding import challenges
+from argosy.server.guarding.verdicts import Verdicts
 from argosy.server.http.messages import Request, Response
 from argosy.server.observing.addresses import Proxies
-from argosy.server.verdicts import Verdicts
 from argosy.values import frozen
 
 _TOKENS: Final = 20_000
@@ -207,7 +207,8 @@ class AccessGuard:
         if need.resource is Resource.REPOSITORY:
             return token.allows("repository", need.name, need.action)
         if need.resource is Resource.REGISTRY:
-            return need.action is Action.READ or token.allows("registry", "catalog", "*")
+            listed = need.action is Action.LIST and token.allows("registry", "catalog", "*")
+            return need.action is Action.READ or listed
         return False
 
     async def _lacking(self, whose: Principal, need: Permission) -> Deny:

@@ -11,10 +11,10 @@ from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
 from argosy.errors import ConfigError
 from argosy.server.config.sections import ServerSettings
-from argosy.server.guard import Guard
+from argosy.server.guarding.guard import Guard
+from argosy.server.guarding.open_guard import OpenGuard
 from argosy.server.http.messages import Handler
 from argosy.server.observing.addresses import Proxies
-from argosy.server.open_guard import OpenGuard
 from argosy.values import frozen
 
 if TYPE_CHECKING:  # without access control none of it is imported
@@ -49,9 +49,9 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
         yield Admission(guard=OpenGuard())
         return
     from argosy.access.service import open_access  # noqa: PLC0415 - for who needs it
-    from argosy.server.access_guard import AccessGuard, GuardOptions  # noqa: PLC0415
+    from argosy.server.guarding.access_guard import AccessGuard, GuardOptions  # noqa: PLC0415
+    from argosy.server.guarding.token_service import TokenService  # noqa: PLC0415
     from argosy.server.login.opening import open_entrance  # noqa: PLC0415
-    from argosy.server.token import TokenService  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
         await in_thread(_close_to_others, settings)

@@ -12,9 +12,9 @@ from argosy.access.tokens.keys import KeyRing
 from argosy.catalog.database import Database, open_database
 from argosy.concurrency import in_thread
 from argosy.errors import NotFound
-from argosy.server.admission import key_options, sealer
 from argosy.server.config.sections import ServerSettings
-from argosy.server.opening import database_options, where_database
+from argosy.server.guarding.admission import key_options, sealer
+from argosy.server.starting.opening import database_options, where_database
 
 
 @asynccontextmanager

@@ -25,8 +25,8 @@ from typing import Final
 
 from argosy.errors import ArgosyError, NetworkError
 from argosy.server.config.sections import ServerSettings
-from argosy.server.opening import Place, hold, metrics_directory
-from argosy.server.running import Post, announcement, checked, serve, tell
+from argosy.server.starting.opening import Place, hold, metrics_directory
+from argosy.server.starting.running import Post, announcement, checked, serve, tell
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _SLOWEST: Final = 10.0  # seconds between two starts of a worker that keeps dying

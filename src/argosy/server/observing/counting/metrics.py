@@ -16,9 +16,9 @@ from argosy.concurrency import in_thread
 from argosy.meters import declared as meters
 from argosy.meters.kinds import Histogram, Labels, Metric
 from argosy.server.http.messages import Request, Response
-from argosy.server.observing import process
-from argosy.server.observing.gathering import Gathering, Snapshot, merged
-from argosy.server.observing.traffic import Traffic
+from argosy.server.observing.counting import process
+from argosy.server.observing.counting.gathering import Gathering, Snapshot, merged
+from argosy.server.observing.counting.traffic import Traffic
 from argosy.values import frozen
 
 if TYPE_CHECKING:

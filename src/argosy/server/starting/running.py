@@ -13,17 +13,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from argosy.errors import ArgosyError
-from argosy.server import listening
 from argosy.server.app import App
 from argosy.server.config.sections import ServerSection, ServerSettings
 from argosy.server.http.server import Server, ServerOptions
-from argosy.server.listening import Address, TLSFiles
 from argosy.server.observing.addresses import Proxies
 from argosy.server.observing.logs import LogOptions, logging_to
 from argosy.server.observing.observer import Observer
 from argosy.server.observing.tracing import TracingOptions, tracing_to
-from argosy.server.opening import ALONE, Place, open_app
-from argosy.server.process import allow_many_files, settle
+from argosy.server.starting import listening
+from argosy.server.starting.listening import Address, TLSFiles
+from argosy.server.starting.opening import ALONE, Place, open_app
+from argosy.server.starting.process import allow_many_files, settle
 from argosy.values import frozen
 
 if TYPE_CHECKING:

@@ -24,15 +24,15 @@ from argosy.catalog.databases.options import DatabaseOptions
 from argosy.concurrency import in_thread
 from argosy.content.blob_storage import BlobStorage
 from argosy.errors import StorageError
-from argosy.server.admission import admission
 from argosy.server.app import App
 from argosy.server.config.sections import DatabaseSection, ServerSection, ServerSettings
+from argosy.server.guarding.admission import admission
 from argosy.server.limits.setting_up import limiting
-from argosy.server.metrics import MetricsOptions
+from argosy.server.observing.counting.metrics import MetricsOptions
+from argosy.server.observing.counting.uploads import watch_uploads
 from argosy.server.observing.readiness import database_answers, tokens_can_be_signed
 from argosy.server.observing.setting_up import audited
-from argosy.server.observing.uploads import watch_uploads
-from argosy.server.storing import open_storage
+from argosy.server.starting.storing import open_storage
 from argosy.values import frozen
 
 log = logging.getLogger("argosy.server")

@@ -12,7 +12,7 @@ from typing import Final
 from argosy.meters import declared as meters
 from argosy.meters.kinds import SECONDS, Labels, Metric
 from argosy.server.http.messages import Request
-from argosy.server.observing.projects import Projects
+from argosy.server.observing.counting.projects import Projects
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _TRANSFERS: Final = {  # (route, method): direction and kind
