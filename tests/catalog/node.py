@@ -78,7 +78,9 @@ class Node:
             text=True,
             cwd=Path(__file__).resolve().parents[2],
         )
-        assert self._line() == "ready"
+        if (said := self._line()) != "ready":
+            self.kill()
+            raise AssertionError(f"a process did not start: {said!r}")
 
     def __call__(self, line: str) -> str:
         """Have it done; the answer."""
@@ -120,7 +122,8 @@ def processes(where: str, count: int) -> Iterator[list[Node]]:
     """Several of them over one database."""
     started: list[Node] = []
     try:
-        started += [Node(where) for _ in range(count)]
+        for _ in range(count):
+            started.append(Node(where))
         yield started
     finally:
         for node in started:
