@@ -116,13 +116,13 @@ def missing(
     conn: Connection, repository_id: int, children: Sequence[Descriptor]
 ) -> tuple[list[Descriptor], list[tuple[Descriptor, int]]]:
     """Which children the repository lacks, and which blobs have another size than they claim."""
-    manifests = manifest_sizes(conn, repository_id, [c.digest for c in children])
-    sizes = _blob_sizes(conn, repository_id, [c.digest for c in children])
+    blobs = [c.digest for c in children if not media.is_manifest(c.media_type)]
+    sizes = _blob_sizes(conn, repository_id, blobs)
+    others = [c.digest for c in children if c.digest not in sizes]
+    sizes |= manifest_sizes(conn, repository_id, others)
     lacking, wrong = [], []
     for child in children:
         size = sizes.get(child.digest)
-        if media.is_manifest(child.media_type) or size is None:
-            size = manifests.get(child.digest)
         if size is None:
             lacking.append(child)
         elif size != child.size:
@@ -143,7 +143,9 @@ def _blob_sizes(conn: Connection, repository_id: int, digests: Sequence[Digest])
     links, blobs = t.repository_blobs, t.blobs
     found = select(blobs.c.digest, blobs.c.size).join(links, links.c.digest == blobs.c.digest)
     found = found.where(links.c.repository_id == repository_id)
-    return _in_batches(conn, found, blobs.c.digest, digests)
+    # By the links' digests, not the blobs': PostgreSQL does not see that the one says the other, and
+    # may go through all links of the repository, and for each of them through all blobs.
+    return _in_batches(conn, found, links.c.digest, digests)
 
 
 def _in_batches(
