@@ -46,14 +46,16 @@ class Standing:
 
     def may(self, need: Permission, *, public: bool = False) -> bool:
         """Whether they may do that; `public`: in a project that is open to everybody."""
+        if self.gone:
+            return False
         if need.resource is Resource.REGISTRY:
             # Robots, and tokens with scopes, are not who made them.
-            return not self.gone and (self.limit is None or need.action is not Action.WRITE)
+            return self.limit is None or need.action is not Action.WRITE
         if public and (need.resource, need.action) in OF_EVERYBODY:
             return True
         narrowed = self.limit is not None and not covered(self.limit, need)
         outside = bool(self.project) and need.project != self.project
-        if self.gone or narrowed or outside:
+        if narrowed or outside:
             return False
         if self.maker is not None:
             return self.maker.may(need, public=public)
