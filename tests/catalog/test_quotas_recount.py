@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from argosy.catalog.projects.projects import ProjectChange, Projects
 from argosy.catalog.projects.quotas import Amount, Quota, QuotaExceeded, size_text
 from argosy.catalog.registry.removing import remove_repository
 from argosy.content.blob_storage import Stored
-from argosy.errors import ArgosyError
+from argosy.errors import ArgosyError, NotFound
 from argosy.model.digest import Digest
 from tests.catalog.pushing import image, index
 
@@ -195,6 +196,40 @@ async def test_a_recount_is_right_in_the_midst_of_pushes(catalog: Catalog) -> No
 
     await asyncio.gather(*(pushes(n) for n in range(6)), recounts())
     assert (await accounts.recount("red")).off == Amount()
+
+
+async def test_mended_by_several_at_once_it_is_mended_once(nodes: list[Catalog]) -> None:
+    await nodes[0].link_blob("red/a", Digest.of(b"one"), Stored(3))
+    red = (await Projects(nodes[0].database).get("red")).id
+    stray = insert(t.quota_deltas).values(project_id=red, bytes=500, artifacts=3)
+    await nodes[0].database.write(lambda conn: conn.execute(stray) and None)
+    books = [Accounts(node.database) for node in nodes]
+    await asyncio.gather(*(books[n % 2].mend("red", by=SYSTEM) for n in range(6)))
+    assert (await books[0].recount("red")).off == Amount()
+    assert (await Projects(nodes[0].database).usage("red"))[1] == Amount(3)
+
+
+async def test_links_and_deletions_of_the_same_at_once_keep_the_books_right(
+    nodes: list[Catalog],
+) -> None:
+    choice, accounts = random.Random(7), Accounts(nodes[0].database)
+
+    def act(number: int) -> Any:
+        catalog, name = nodes[number % 2], choice.choice(["red/a", "red/b"])
+        digest, what = Digest.of(choice.choice(SEEDS)), choice.randrange(5)
+        if what == 0:
+            return catalog.mount(name, digest, None)
+        if what == 1:
+            return catalog.unlink_blob(name, digest)
+        if what == 2:
+            return catalog.database.write(lambda conn: remove_repository(conn, name, SYSTEM))
+        return catalog.link_blob(name, digest, Stored(100))
+
+    await Projects(nodes[0].database).create("red", by=SYSTEM)
+    for _ in range(25):
+        done = await asyncio.gather(*(act(n) for n in range(12)), return_exceptions=True)
+        assert all(not isinstance(e, BaseException) or isinstance(e, NotFound) for e in done), done
+        assert (await accounts.recount("red")).off == Amount()
 
 
 async def test_folding_changes_no_usage_and_leaves_nothing_behind(catalog: Catalog) -> None:

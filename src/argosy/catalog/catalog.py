@@ -18,7 +18,7 @@ from argosy.catalog.caching.batching import Batched
 from argosy.catalog.caching.cache import Cache
 from argosy.catalog.database import DEFAULT, Database, open_database
 from argosy.catalog.databases.announcing import changed, moved
-from argosy.catalog.databases.locks import Space, exclusive, hold_tags
+from argosy.catalog.databases.locks import Space, exclusive, hold_tags, shared
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.projects.places import place
 from argosy.catalog.projects.quotas import Amount, charge, charge_blob, credit, credit_blob
@@ -276,6 +276,8 @@ def _entry(action: str, name: str, digest: str = "", tags: Sequence[str] = ()) -
 
 
 def _link(conn: Connection, name: str, digest: Digest, stored: Stored, by: Actor) -> Stored:
+    # What is charged depends on whether it was here: nobody takes it away meanwhile.
+    shared(conn, Space.REPOSITORY, name)
     where = place(conn, name, by)
     new = rows.link_blob(conn, where.repository, digest, stored)
     kept = publish(conn, digest, stored, stored.claim) if stored.claim else stored

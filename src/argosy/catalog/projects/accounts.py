@@ -17,6 +17,7 @@ from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
 from argosy.catalog.databases.dialects import upsert
+from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.projects.projects import known
 from argosy.catalog.projects.quotas import (
     FOLDED_AT_ONCE,
@@ -28,6 +29,7 @@ from argosy.catalog.projects.quotas import (
     fold,
     size_text,
     standing,
+    standings,
     unfolded,
 )
 from argosy.errors import ArgosyError
@@ -149,10 +151,12 @@ class Accounts:
         """Charge what was found off; what was found."""
         before = await self.recount(project)
         await self._db.write(lambda conn: _mend_links(conn, project))
-        found = await self.recount(project)
 
         def settle(conn: Connection) -> None:
-            off = found.off
+            exclusive(conn, Space.WORK, f"quota.recount:{project}")  # what is off is charged once
+            off = _recount(conn, project).off
+            if before.off == Amount() == off:
+                return
             credit(conn, known(conn, project).id, Amount(-off.bytes, -off.artifacts))
             details = {"bytes": before.off.bytes, "artifacts": before.off.artifacts}
             entry = Entry(
@@ -160,8 +164,7 @@ class Accounts:
             )
             record(conn, by, entry)
 
-        if before.off != Amount() or found.off != Amount():
-            await self._db.write(settle)
+        await self._db.write(settle)
         return before
 
     async def run(self) -> None:
@@ -215,6 +218,7 @@ def _largest(conn: Connection, project: int, count: int) -> list[Share]:
 
 
 def _recount(conn: Connection, project: str) -> Recount:
+    """In one statement, so that it is of one moment in any transaction."""
     found = known(conn, project)
     r, links, blobs, m = t.repositories.c, t.repository_blobs.c, t.blobs.c, t.manifests.c
     linked = (
@@ -228,15 +232,21 @@ def _recount(conn: Connection, project: str) -> Recount:
         linked, linked.c.digest == blobs.digest
     )
     pushed = (
-        select(func.coalesce(func.sum(m.size), 0), func.count())
+        select(func.coalesce(func.sum(m.size), 0).label("size"), func.count().label("artifacts"))
         .join(t.repositories, r.id == m.repository_id)
         .where(r.project_id == found.id)
+        .subquery()
     )
-    size, artifacts = conn.execute(pushed).one()
+    both = standings(conn.dialect.name).add_columns(
+        held.scalar_subquery().label("held"),
+        select(pushed.c.size).scalar_subquery().label("pushed"),
+        select(pushed.c.artifacts).scalar_subquery().label("manifests"),
+    )
+    row = conn.execute(both, {"project": found.id}).one()
     return Recount(
         project=project,
-        charged=standing(conn, found.id).used,
-        counted=Amount(int(conn.execute(held).scalar_one()) + int(size), artifacts),
+        charged=Amount(row.bytes, row.artifacts),
+        counted=Amount(int(row.held) + int(row.pushed), row.manifests),
     )
 
 

@@ -34,7 +34,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Executable,
+    Select,
     bindparam,
     cast,
     delete,
@@ -264,14 +264,15 @@ def exceeded(project: str, found: Standing, more: Amount) -> QuotaExceeded | Non
 
 def standing(conn: Connection, project: int) -> Standing:
     """A project's quota and usage in one statement, so that folding cannot come between."""
-    row = conn.execute(_standing(conn.dialect.name), {"project": project}).one()
+    row = conn.execute(standings(conn.dialect.name), {"project": project}).one()
     return Standing(
         Quota(row.quota_bytes, row.quota_artifacts), Amount(row.bytes, row.artifacts), row.others
     )
 
 
 @cache
-def _standing(dialect: str) -> Executable:
+def standings(dialect: str) -> Select[Any]:
+    """The statement of `standing`, about the parameter `project`."""
     p, u = t.projects.c, t.quota_usage.c
     d = t.quota_deltas.c
     summed = (
