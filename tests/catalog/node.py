@@ -122,8 +122,9 @@ def processes(where: str, count: int) -> Iterator[list[Node]]:
     """Several of them over one database."""
     started: list[Node] = []
     try:
-        for _ in range(count):
-            started.append(Node(where))
+        started.extend(
+            Node(where) for _ in range(count)
+        )  # one by one: if one fails, the others end
         yield started
     finally:
         for node in started:
