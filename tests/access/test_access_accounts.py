@@ -16,6 +16,8 @@ from argosy.access.permissions.permission import Action, Permission, Resource, R
 from argosy.access.permissions.principal import EVERYBODY, Principal
 from argosy.access.service import Access, open_access
 from argosy.access.signing_in.passwords import PasswordUnfit
+from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.sessions import Sessions
 from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM, Actor
@@ -342,6 +344,24 @@ async def test_a_token_outlives_a_password_and_not_its_owner(access: Access) -> 
     assert not isinstance(await access.logins.basic("dev", secret, ""), Principal)
     with pytest.raises(NotFound):
         await access.personal.get("dev", token.id)
+
+
+@pytest.mark.parametrize("how", ["another password", "disabled", "rescued"])
+async def test_who_gets_another_password_or_is_disabled_is_logged_out_everywhere(
+    access: Access, database: Database, how: str
+) -> None:
+    dev = await who(access, "dev")
+    sessions = Sessions(database)
+    browser, client = await sessions.begin(dev.id), await access.refreshing.give(dev, "docker")
+    if how == "another password":
+        await access.users.set_password(BY, "dev", GOOD + "!")
+    elif how == "disabled":
+        await access.users.update(BY, "dev", UserChange(disabled=True))
+        await access.users.update(BY, "dev", UserChange(disabled=False))
+    else:
+        await access.users.rescue(BY, "dev")
+    assert await sessions.of(browser) is None
+    assert isinstance(await access.refreshing.redeem(client), Refused)
 
 
 async def test_one_cannot_revoke_anothers_token(access: Access) -> None:

@@ -15,7 +15,7 @@ from argosy.access.signing_in.refused import Refused
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
-from argosy.catalog.people import tokens, users
+from argosy.catalog.people import users
 from argosy.catalog.people.users import LOCAL, User
 from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
@@ -93,7 +93,7 @@ class Users:
                 _keep_an_admin(conn, user)
             users.change_user(conn, user.id, values)
             if values.get("disabled"):
-                tokens.drop_refresh_tokens(conn, "user", user.id)
+                users.log_out(conn, user.id)
             record(conn, by, Entry(action="user.update", resource=name, details=values))
             return _known(conn, name)
 
@@ -211,7 +211,7 @@ def _set_password(conn: Connection, user: User, stored: str, *, must_change: boo
             remedy="change it there",
         )
     users.change_user(conn, user.id, {"password": stored, "must_change": must_change})
-    tokens.drop_refresh_tokens(conn, "user", user.id)
+    users.log_out(conn, user.id)
 
 
 def _keep_an_admin(conn: Connection, user: User) -> None:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from argosy.access.identity.onboarding import bring_up_to_date, external
 from argosy.access.signing_in.backends import Backend, BackendUnavailable, Identity, Recalls
@@ -22,7 +22,7 @@ from argosy.catalog.actor import SYSTEM
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
 from argosy.catalog.databases import leases
-from argosy.catalog.people import tokens, users
+from argosy.catalog.people import users
 from argosy.errors import ArgosyError
 from argosy.values import frozen
 
@@ -137,7 +137,6 @@ def _refresh(conn: Connection, known: _Known, identity: Identity) -> None:
 def _disable(conn: Connection, known: _Known, backend: str) -> None:
     """Out everywhere: tokens, sessions, robots that stand on them."""
     users.change_user(conn, known.key, {"disabled": True})
-    tokens.drop_refresh_tokens(conn, "user", known.key)
-    conn.execute(delete(t.sessions).where(t.sessions.c.user_id == known.key))
+    users.log_out(conn, known.key)
     details = {"disabled": True, "reason": f"gone from {backend}"}
     record(conn, SYSTEM, Entry(action="user.update", resource=known.name, details=details))

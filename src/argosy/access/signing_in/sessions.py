@@ -72,8 +72,3 @@ class Sessions:
         """Log out this browser."""
         gone = delete(t.sessions).where(_s.hash == hashed(token))
         await self._db.write(lambda conn: conn.execute(gone))
-
-    async def end_all(self, user: int) -> None:
-        """Log out all browsers of somebody."""
-        gone = delete(t.sessions).where(_s.user_id == user)
-        await self._db.write(lambda conn: conn.execute(gone))

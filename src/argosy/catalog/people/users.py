@@ -119,14 +119,21 @@ def touch_user(conn: Connection, key: int, values: Mapping[str, Any]) -> None:
     conn.execute(update(t.users).where(_u.id == key).values(**values))
 
 
-def remove_user(conn: Connection, key: int) -> None:
-    """Forget a user, their tokens, groups and sessions; what they made stays, without a maker."""
-    robots, refresh = t.robots.c, t.refresh_tokens.c
-    for table in (t.user_groups, t.tokens, t.sessions, t.recovery_codes):
-        conn.execute(delete(table).where(table.c.user_id == key))
+def log_out(conn: Connection, key: int) -> None:
+    """End what a user has logged in to: browsers, and the refresh tokens of clients."""
+    refresh = t.refresh_tokens.c
+    conn.execute(delete(t.sessions).where(t.sessions.c.user_id == key))
     conn.execute(
         delete(t.refresh_tokens).where(refresh.kind == "user", refresh.principal_id == key)
     )
+
+
+def remove_user(conn: Connection, key: int) -> None:
+    """Forget a user, their tokens, groups and sessions; what they made stays, without a maker."""
+    robots = t.robots.c
+    log_out(conn, key)
+    for table in (t.user_groups, t.tokens, t.recovery_codes):
+        conn.execute(delete(table).where(table.c.user_id == key))
     conn.execute(
         update(t.robots)
         .where(robots.created_by_id == key)
