@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import Catalog, open_catalog
+from argosy.catalog.registry.removing import remove_repository
 from argosy.catalog.registry.uploads import UploadRows
 from argosy.concurrency import gather, in_thread
 from argosy.content.blob_storage import Stored, Turn, Upload, UploadBusy, UploadLost
@@ -610,6 +612,96 @@ async def test_what_nobody_touches_is_swept_once_and_nothing_else(
         assert stored.key == kept.key
         assert await objects(one) == [kept.key]
         assert await untouched(catalog) == []
+
+
+async def test_an_upload_that_somebody_goes_on_with_is_not_swept_after_all(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await storage.begin(OWNER)
+
+    async def found_before(*_: object) -> list[str]:
+        return [upload.id]
+
+    async with upload.turn() as turn:
+        await written(turn, BODY[: 9 * MIB])
+    monkeypatch.setattr(storage._book, "untouched", found_before)
+    assert await storage.sweep(60) == 0
+    async with upload.turn() as turn:
+        await written(turn, BODY[9 * MIB :])
+        stored = await published(catalog, turn, NAME)
+    assert await content(storage, stored, NAME) == BODY
+
+
+@pytest.mark.parametrize("operation", ["POST", "HEAD"])  # putting together, and looking at it
+@pytest.mark.parametrize("size", [100, 8 * MIB, 9 * MIB, 16 * MIB + 100])
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_commit_that_broke_off_can_be_tried_again(
+    catalog: Catalog,
+    seaweed: Seaweed,
+    s3_faults: FaultProxy,
+    *,
+    before: bool,
+    size: int,
+    operation: str,
+) -> None:
+    def fault(method: str, target: str) -> str:
+        return "503" if method == operation and not target.endswith("uploads=") else ""
+
+    body, digest = BODY[:size], Digest.of(BODY[:size])
+    options = seaweed.options(endpoint=s3_faults.endpoint, retries=0)
+    async with node(catalog, options) as storage:
+        upload = await storage.begin(OWNER)
+        if before:  # all that is asked for then is the commit
+            async with upload.turn() as turn:
+                await written(turn, body)
+        s3_faults.fault = fault
+        with suppress(StorageUnavailable):  # what is small needs no putting together
+            async with upload.turn() as turn:
+                await written(turn, body[upload.offset :])
+                await published(catalog, turn, digest)
+        s3_faults.fault = lambda _m, _t: ""
+        with suppress(UploadLost):  # it went well
+            upload = await storage.resume(OWNER, upload.id)
+            async with upload.turn() as turn:
+                await written(turn, body[upload.offset :])
+                await published(catalog, turn, digest)
+        stored = await catalog.blob(OWNER, digest)
+        assert stored is not None
+        assert await content(storage, stored, digest) == body
+        assert await objects(storage) == [stored.key]
+        assert await untouched(catalog) == []
+
+
+async def test_what_uploads_to_a_removed_repository_have_stored_is_swept(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    await pushed(catalog, storage, b"x")
+    ids = []
+    for size in (100, 100_000, len(BODY)):
+        upload = await storage.begin(OWNER)
+        ids.append(upload.id)
+        async with upload.turn() as turn:
+            await written(turn, BODY[:size])
+    await catalog.database.write(lambda conn: remove_repository(conn, OWNER, SYSTEM))
+    for name in ids:
+        with pytest.raises(NotFound):
+            await storage.resume(OWNER, name)
+    assert await storage.sweep(0) == 3
+    assert len(await objects(storage)) == 1  # the blob, which is the collector's
+
+
+async def test_a_blob_of_the_time_of_files_is_where_it_was_pushed_anew_for_all_who_have_it(
+    catalog: Catalog, storage: S3Storage
+) -> None:
+    digest = Digest.of(b"old")
+    for name in ("a/app", "b/app"):
+        await catalog.link_blob(name, digest, Stored(3))
+        assert await catalog.blob(name, digest) == Stored(3)  # in memory
+    await pushed(catalog, storage, b"old", "a/app")
+    for name in ("a/app", "b/app"):
+        stored = await catalog.blob(name, digest)
+        assert stored is not None
+        assert await content(storage, stored, digest) == b"old"
 
 
 async def test_what_cannot_be_removed_now_is_removed_the_next_time(

@@ -55,10 +55,11 @@ class Held:
 class UploadLedger(Protocol):
     """The uploads of a registry, for who goes on with one. Every method is one transaction."""
 
-    async def take(self, claim: Claim, seconds: float) -> Held | None:
+    async def take(self, claim: Claim, seconds: float, *, idle: float | None = None) -> Held | None:
         """Hold it, or hold it longer, for so many seconds; None while somebody else does.
 
-        UploadLost if it is not there any more.
+        With `idle`, None also if somebody has touched it within so many seconds. UploadLost if
+        it is not there any more.
         """
         ...
 

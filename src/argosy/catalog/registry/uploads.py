@@ -39,9 +39,14 @@ class UploadRows:
         row = await self._db.glance(lambda conn: conn.execute(found).one_or_none())
         return None if row is None else _state(row)
 
-    async def take(self, claim: Claim, seconds: float) -> Held | None:
-        """Hold it, or hold it longer; None while somebody else does. UploadLost if it has ended."""
-        return await self._db.write(lambda conn: _take(conn, claim, round(seconds * _MICRO)))
+    async def take(self, claim: Claim, seconds: float, *, idle: float | None = None) -> Held | None:
+        """Hold it, or hold it longer; None while somebody else does. UploadLost if it has ended.
+
+        With `idle`, None also if somebody has touched it within so many seconds.
+        """
+        since = None if idle is None else t.now() - round(idle * _MICRO)
+        length = round(seconds * _MICRO)
+        return await self._db.write(lambda conn: _take(conn, claim, length, since))
 
     async def give(self, claim: Claim, state: State) -> None:
         """Write down what it is now, and let others have it. UploadLost if it was taken over."""
@@ -106,6 +111,7 @@ def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> S
     row = conn.execute(select(b.c.size, b.c.key).where(b.c.digest == digest)).one()
     if row.key == "":  # files of a time when this registry kept its blobs in files
         conn.execute(update(b).where(b.c.digest == digest).values(key=stored.key))
+        changed(conn, EVERYTHING)  # whichever repositories have it
     elif row.key != stored.key:
         return Stored(row.size, row.key)
     if not conn.execute(delete(t.uploads).where(_ours(claim))).rowcount:
@@ -113,7 +119,7 @@ def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> S
     return Stored(row.size, stored.key)
 
 
-def _take(conn: Connection, claim: Claim, length: int) -> Held | None:
+def _take(conn: Connection, claim: Claim, length: int, idle_since: int | None) -> Held | None:
     u, now = t.uploads.c, t.now()
     row = conn.execute(
         select(t.uploads).where(u.id == claim.upload).with_for_update()
@@ -121,6 +127,8 @@ def _take(conn: Connection, claim: Claim, length: int) -> Held | None:
     if row is None:
         raise _lost(claim)
     if row.holder not in ("", claim.holder) and row.held_until > now:
+        return None
+    if idle_since is not None and row.touched_at > idle_since:
         return None
     mine: dict[str, Any] = {"holder": claim.holder, "held_until": now + length}
     if row.holder == claim.holder:  # a sign of life; who only takes it may be the sweeper

@@ -49,18 +49,18 @@ async def sweep(
     count = 0
     while True:
         found = await book.untouched(max_age, _PAGE)
-        gone = [await _sweep_one(bucket, ledger, Claim(id, token)) for id in found]  # noqa: A001
+        gone = [await _sweep_one(bucket, ledger, Claim(id, token), max_age) for id in found]  # noqa: A001
         count += sum(gone)
         if not any(gone):
             break
     return count + await _sweep_nameless(bucket, book, max_age)
 
 
-async def _sweep_one(bucket: Bucket, ledger: UploadLedger, claim: Claim) -> bool:
+async def _sweep_one(bucket: Bucket, ledger: UploadLedger, claim: Claim, max_age: float) -> bool:
     held: Held | None = None
     try:
-        held = await ledger.take(claim, _LEASE)
-        if held is None:
+        held = await ledger.take(claim, _LEASE, idle=max_age)
+        if held is None:  # somebody has gone on with it since it was found
             return False
         await remove(bucket, held.state)
         if held.before:

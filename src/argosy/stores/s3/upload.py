@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from argosy.concurrency import between, gather, in_thread
+from argosy.concurrency import between, in_thread
 from argosy.content.blob_storage import Claim, Stored, UploadBusy, UploadLost
 from argosy.content.upload_ledger import Held, State
 from argosy.errors import ArgosyError, DigestMismatch, SizeMismatch, StorageUnavailable
@@ -113,7 +113,7 @@ class S3Turn:
         self._hash = _hash_of(state)
         self._loop = asyncio.get_running_loop()
         self._fresh = bool(state.tail or state.tail_key)  # the rest of the turn before is there
-        self._whole = False  # whether there may be an object of all that came
+        self._joining = False  # whether it may be one object already, or its parts on the way there
         self._stored: Stored | None = None
         self._digest = Digest()
         self._ended = False
@@ -205,18 +205,18 @@ class S3Turn:
         state, flow = self._state, self._flow
         if self._fresh and state.tail_key and not state.parts:
             return state.tail_key, True
+        self._joining = True
         if self._fresh and state.tail:
             flow.fill(await self._tail())  # a few bytes
         if not (state.parts or flow.parts):
             key = naming.blob(self._claim.holder)
-            self._whole = True
             await self._bucket.put(key, flow.rest)
             return key, True
-        if flow.rest:
-            await flow.put(self._target.number(), flow.rest)
-        parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
         key, upload = await self._target.multipart()
         try:
+            if flow.rest:
+                await flow.put(self._target.number(), flow.rest)
+            parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
             etag = await self._bucket.join_parts(key, upload, [(p.number, p.etag) for p in parts])
         except Missing:
             # Put together before, and the answer got lost: then it is there, in its full size.
@@ -269,9 +269,11 @@ class S3Turn:
         try:
             if self._stored is not None:
                 await self.cancel()  # its row could not be written: nothing, if it was settled
-            elif self._before:
-                await self._let_go()  # it has not even begun
-            elif not self._ended:
+            elif self._ended:
+                pass
+            elif self._before or self._joining:
+                await self._let_go()  # nothing of it counts: it has not begun, or broke at its end
+            else:
                 await self._give()
         except ArgosyError as e:
             failed = failed or e
@@ -312,7 +314,7 @@ class S3Turn:
         flow, rest = self._flow, self._flow.rest
         tail, tail_key = b"", ""
         whole = not (self._state.parts or flow.parts)
-        if len(rest) <= _INLINE and not self._whole:
+        if len(rest) <= _INLINE:
             tail = bytes(rest)
         elif whole:
             tail_key = naming.blob(self._claim.holder)
@@ -322,7 +324,10 @@ class S3Turn:
             if len(rest) < SMALLEST_PART:
                 tail_key = naming.tail(self._claim.holder)
                 jobs.append(self._bucket.put(tail_key, rest))
-            await gather(jobs)
+            # Each to its end: what is broken off may still take effect when all is cleaned up.
+            for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         parts = sorted((*self._state.parts, *flow.parts), key=lambda part: part.number)
         state = self._hash.state() if self._hash is not None else b""
         return State(
