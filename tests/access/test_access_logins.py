@@ -18,7 +18,8 @@ from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access, AccessOptions, open_access
 from argosy.access.signing_in import throttle
 from argosy.access.signing_in.backends import BackendUnavailable, Identity
-from argosy.access.signing_in.logins import CHANGE_FIRST, WRONG, SecondFactorNeeded, Slowed
+from argosy.access.signing_in.logins import CHANGE_FIRST, WRONG, SecondFactorNeeded
+from argosy.access.signing_in.refused import Slowed
 from argosy.access.signing_in.throttle import Limit
 from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t

@@ -11,7 +11,8 @@ from argosy.access.accounts.users import NewUser, UserChange
 from argosy.access.permissions.permission import Action, Permission, Resource, Role
 from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access, open_access
-from argosy.access.signing_in.logins import WRONG, Slowed
+from argosy.access.signing_in.logins import WRONG
+from argosy.access.signing_in.refused import Slowed
 from argosy.access.tokens.access_tokens import AccessToken, TokenOptions, mint, verify
 from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t

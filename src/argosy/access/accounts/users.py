@@ -10,8 +10,8 @@ from argosy.access.identity.onboarding import unusable
 from argosy.access.secrets import one_time_password
 from argosy.access.signing_in import passwords as rules
 from argosy.access.signing_in import throttle
-from argosy.access.signing_in.logins import WRONG, Logins, Slowed
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.logins import WRONG, Logins
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
@@ -133,13 +133,15 @@ class Users:
 
     async def change_password(self, by: Actor, old: str, new: str) -> Refused | None:
         """Somebody changes their own (`by.name`), knowing the old one; also a one-time password."""
-        name, address = by.name, by.address
-        if (seconds := await self._logins.throttle.wait(name, address)) > 0:
-            return Slowed("too many wrong passwords", f"wait {seconds:.0f} s", seconds=seconds)
-        user, stored = await self._db.read(lambda conn: _with_password(conn, name))
-        if not await self._logins.passwords.verify(stored, old) or user is None or user.disabled:
-            await self._logins.throttle.failed(name, address)
-            return WRONG
+        name = by.name
+        async with self._logins.throttle.turn(name, by.address) as seconds:
+            if seconds > 0:
+                return Slowed("too many wrong passwords", f"wait {seconds:.0f} s", seconds=seconds)
+            user, stored = await self._db.read(lambda conn: _with_password(conn, name))
+            right = await self._logins.passwords.verify(stored, old)
+            if not right or user is None or user.disabled:
+                await self._logins.throttle.failed(name, by.address)
+                return WRONG
         rules.check(new, name)
         if new == old:
             raise rules.PasswordUnfit("the new password is the old one", remedy="choose another")

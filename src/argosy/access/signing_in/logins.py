@@ -5,17 +5,14 @@ What was right is remembered for a few minutes under a keyed hash, so that a cli
 sends it with each request costs one; what it stands on is looked at each time.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
-from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -27,7 +24,7 @@ from argosy.access.permissions.principal import Principal
 from argosy.access.secrets import Secret, hashed, is_secret, same
 from argosy.access.signing_in.backends import Backend, Identity
 from argosy.access.signing_in.passwords import Passwords
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.access.signing_in.throttle import Throttle
 from argosy.access.signing_in.uses import Uses
 from argosy.catalog import schema as t
@@ -52,13 +49,6 @@ WRONG: Final = Refused(
     "log in again; if the account has a second factor or the token has expired, make a new"
     " personal access token",
 )
-
-
-@frozen(kw_only=True)
-class Slowed(Refused):
-    """Too many wrong ones before: this one was not looked at."""
-
-    seconds: float
 
 
 @frozen(kw_only=True)
@@ -100,7 +90,6 @@ class Logins:
         self.throttle: Final = Throttle(database)
         self._key: Final = os.urandom(32)
         self._proven: Cache[bytes, Proven] = Cache(_MOST)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def remembered(self, name: str, password: str) -> Principal | None:
         """Who that is if memory knows, and it still holds."""
@@ -165,8 +154,8 @@ class Logins:
             return await self._by_token(name, password)
         if name.startswith(ROBOT):
             return await self._by_robot(name, password)
-        async with self._turn(name, address):
-            if (seconds := await self.throttle.wait(name, address)) > 0:
+        async with self.throttle.turn(name, address) as seconds:
+            if seconds > 0:
                 return Slowed(
                     "too many wrong passwords",
                     f"wait {seconds:.0f} s; personal access tokens go on working",
@@ -280,15 +269,6 @@ class Logins:
         principal = Principal(name=found.name, kind="user", id=found.id)
         proof = standings.backend_proof(identity.backend)
         return Proven(principal, proof, time.time() + _REMEMBERED_ELSEWHERE)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, name: str, address: str) -> AsyncIterator[None]:
-        """One password after the other for an account from an address: each counts before the next."""
-        key = f"{name}\0{address}"
-        if (lock := self._turns.get(key)) is None:
-            lock = self._turns[key] = asyncio.Lock()
-        async with lock:
-            yield
 
     def forget(self) -> None:
         """Remember nobody."""

@@ -9,3 +9,10 @@ class Refused:
 
     reason: str
     remedy: str = ""
+
+
+@frozen(kw_only=True)
+class Slowed(Refused):
+    """Too many wrong ones before: this one was not looked at."""
+
+    seconds: float

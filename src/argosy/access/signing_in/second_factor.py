@@ -12,7 +12,8 @@ docker need a personal access token.
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from argosy.access.identity import totp
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.refused import Refused, Slowed
+from argosy.access.signing_in.throttle import Throttle
 from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
@@ -90,6 +91,19 @@ class SecondFactor:
         # Only one of two that come with the same code at once can move the step.
         used = update(t.users).where(_u.id == user.id, _u.totp_step < step).values(totp_step=step)
         return await self._db.write(lambda conn: conn.execute(used).rowcount) > 0
+
+    async def guessed(
+        self, throttle: Throttle, user: User, code: str, address: str
+    ) -> Refused | None:
+        """None for a right code; a wrong one counts as a wrong password does. WRONG_CODE, Slowed."""
+        async with throttle.turn(user.name, address, alone=True) as seconds:
+            if seconds > 0:
+                why = f"wait {seconds:.0f} s; personal access tokens go on working"
+                return Slowed("too many wrong codes", why, seconds=seconds)
+            if await self.check(user, code):
+                return None
+            await throttle.failed(user.name, address)
+            return WRONG_CODE
 
     async def codes_left(self, user: User) -> int:
         """How many recovery codes are not used."""

@@ -6,14 +6,21 @@
 
 The last two do not count where that account has logged in from that address within 90 days:
 who guesses from elsewhere cannot lock people out. Counts halve every ten minutes. They
-are in the database, so all nodes count together. Secrets that we made (personal
+are in the database, so all nodes count together; and a try is counted before the next of its
+kind is looked at, so that many at once are no way around. However a directory lets people
+write a name (case, blanks, forms of Unicode), it is one account. Secrets that we made (personal
 access tokens, robots') cannot be guessed and are never slowed.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import time
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -26,6 +33,7 @@ _HALVING: Final = 600.0
 _FAMILIAR: Final = 90 * 86400.0
 _DAY: Final = 86400.0
 _KEPT: Final = 86400.0
+_AT_ONCE: Final = 16  # of one address, of whatever accounts
 
 
 @frozen(kw_only=True)
@@ -65,6 +73,23 @@ class Throttle:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, name: str, address: str, *, alone: bool = False) -> AsyncIterator[float]:
+        """One try, counted (`failed`) before the block ends; gives `wait`.
+
+        One after the other for an account from an address (`alone`: from wherever).
+        """
+        keys = _keys(name, address)
+        one = self._turn(keys.account if alone else keys.pair, 1)
+        async with one, self._turn(keys.address, _AT_ONCE):
+            yield await self.wait(name, address)
+
+    def _turn(self, key: str, most: int) -> asyncio.Semaphore:
+        if (found := self._turns.get(key)) is None:
+            found = self._turns[key] = asyncio.Semaphore(most)
+        return found
 
     async def wait(self, name: str, address: str) -> float:
         """Seconds until a try for that account from that address is looked at; 0: now."""
@@ -128,7 +153,8 @@ def _count(conn: Connection, key: str, limit: Limit) -> None:
 
 
 def _keys(name: str, address: str) -> _Keys:
-    account = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]
+    plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    account = hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:32]
     place = network(address)
     return _Keys(f"p:{account}:{place}", f"a:{place}", f"u:{account}", f"k:{account}:{place}")
 

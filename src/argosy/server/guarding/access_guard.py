@@ -17,8 +17,7 @@ from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.access.permissions.standing import shown
 from argosy.access.permissions.visible import Visible, visible
 from argosy.access.service import Access
-from argosy.access.signing_in.logins import Slowed
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.access.tokens import access_tokens
 from argosy.access.tokens.access_tokens import AccessToken, Unfit
 from argosy.errors import StorageError

@@ -7,8 +7,8 @@ from typing import Any
 from argosy.access.accounts.personal import NewToken
 from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
-from argosy.access.signing_in.refused import Refused
-from argosy.access.signing_in.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.signing_in.refused import Refused, Slowed
+from argosy.access.signing_in.second_factor import SecondFactor
 from argosy.access.signing_in.sessions import Session
 from argosy.catalog.database import Database
 from argosy.catalog.people import users
@@ -102,13 +102,11 @@ class Account:
 
     async def _wrong(self, visit: Visit, session: Session) -> Response | None:
         """A refusal unless a code came along: a session alone does not weaken an account."""
-        name, throttle = session.user.name, self._access.logins.throttle
-        if (seconds := await throttle.wait(name, visit.address)) > 0:
-            return pages.too_often(seconds)
-        if await self._factor.check(session.user, visit.form.get("code", "")):
-            return None
-        await throttle.failed(name, visit.address)
-        return pages.problem(WRONG_CODE.reason, WRONG_CODE.remedy)
+        throttle, code = self._access.logins.throttle, visit.form.get("code", "")
+        refused = await self._factor.guessed(throttle, session.user, code, visit.address)
+        if isinstance(refused, Slowed):
+            return pages.too_often(refused.seconds)
+        return pages.problem(refused.reason, refused.remedy) if refused else None
 
 
 def _in_days(days: str) -> int | None:

@@ -7,9 +7,9 @@ from argosy.access.identity.onboarding import onboard
 from argosy.access.permissions.principal import Principal
 from argosy.access.service import Access
 from argosy.access.signing_in.backends import BackendUnavailable, Identity
-from argosy.access.signing_in.logins import CHANGE_FIRST, SecondFactorNeeded, Slowed
-from argosy.access.signing_in.refused import Refused
-from argosy.access.signing_in.second_factor import WRONG_CODE, SecondFactor
+from argosy.access.signing_in.logins import CHANGE_FIRST, SecondFactorNeeded
+from argosy.access.signing_in.refused import Refused, Slowed
+from argosy.access.signing_in.second_factor import SecondFactor
 from argosy.access.signing_in.sessions import Sessions
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
@@ -79,13 +79,14 @@ class Entering:
         user = await self._user(kept["user"]) if kept else None
         if kept is None or user is None or kept["tries"] >= _TRIES:
             return pages.problem("that took too long, or too many tries")
+        visit.request.tried = user.name
         throttle = self._access.logins.throttle
-        if (seconds := await throttle.wait(kept["name"], visit.address)) > 0:
-            return pages.too_often(seconds)
-        if not await self.factor.check(user, code):
-            await throttle.failed(kept["name"], visit.address)
+        refused = await self.factor.guessed(throttle, user, code, visit.address)
+        if isinstance(refused, Slowed):
+            return pages.too_often(refused.seconds)
+        if refused is not None:
             await self._flows.change(_STEP, handle, {**kept, "tries": kept["tries"] + 1})
-            return pages.code(handle, pages.said(WRONG_CODE.reason, WRONG_CODE.remedy))
+            return pages.code(handle, pages.said(refused.reason, refused.remedy))
         if await self._flows.take(_STEP, handle) is None:
             return pages.problem("that login is over")
         return await self._entered(visit, user.id, user.name, kept["go_on"])
@@ -96,7 +97,7 @@ class Entering:
         name, new = form.get("name", ""), form.get("new", "")
         if new != form.get("again", ""):
             return pages.new_password(go_on, name, pages.said("the two new ones differ"))
-        by = visit.actor(name)
+        visit.request.tried, by = name, visit.actor(name)
         try:
             refused = await self._access.users.change_password(by, form.get("password", ""), new)
         except UsageError as e:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from argosy.access.permissions.permission import Action, Resource
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.people.users import User
 from argosy.server.guarding.who import address
 from argosy.server.manage.operation import ONESELF, Call, Nothing, Operation, Reply
@@ -99,13 +99,14 @@ async def _self(call: Call[Nothing, Any]) -> User:
 
 async def _proven(call: Call[Nothing, Proof]) -> User:
     user, people = await _self(call), call.people
-    wait = await people.logins.throttle.wait(user.name, address(call.request))
-    if wait > 0:
-        later = [("Retry-After", str(max(1, round(wait))))]
-        raise Refusal(429, "slowed", "too many wrong codes", headers=later)
-    if not await call.services.second_factor.check(user, call.body.code):
-        await people.logins.throttle.failed(user.name, address(call.request))
-        raise Refusal(403, "wrong-code", "the code is wrong, or was used already")
+    refused = await call.services.second_factor.guessed(
+        people.logins.throttle, user, call.body.code, address(call.request)
+    )
+    if isinstance(refused, Slowed):
+        later = [("Retry-After", str(max(1, round(refused.seconds))))]
+        raise Refusal(429, "slowed", refused.reason, remedy=refused.remedy, headers=later)
+    if refused is not None:
+        raise Refusal(403, "wrong-code", refused.reason, remedy=refused.remedy)
     return user
 
 

@@ -8,8 +8,7 @@ from msgspec import Meta, Struct
 from argosy.access.accounts.users import NewUser as UserToMake
 from argosy.access.accounts.users import UserChange as Change
 from argosy.access.permissions.permission import Action, Resource
-from argosy.access.signing_in.logins import Slowed
-from argosy.access.signing_in.refused import Refused
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.actor import Actor
 from argosy.catalog.people import users
 from argosy.catalog.people.users import User as UserRow
@@ -170,6 +169,7 @@ async def password_reset(call: Call[Nothing, PasswordReset]) -> Reply:
 async def password_changed(call: Call[Nothing, PasswordChange]) -> Reply:
     """By who has it: the old one is the proof, also where nobody could log in with it any more."""
     body = call.body
+    call.request.tried = body.name
     by = Actor(name=body.name, kind="user", address=address(call.request), request=call.request.id)
     refused = await call.people.users.change_password(by, body.current, body.password)
     if refused is not None:
