@@ -23,8 +23,6 @@ from argosy.catalog.projects.places import place
 from argosy.catalog.registry import rows
 from argosy.content.blob_storage import Stored
 from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
-from argosy.model import media
-from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from tests.authority import Authority
 from tests.catalog.cutting import cutting
@@ -483,35 +481,3 @@ async def test_marks_do_not_pile_up(postgres_url: str) -> None:
         await db.write(lambda conn: conn.execute(text("UPDATE commit_marks SET at = 5")))
     async with open_catalog(postgres_url, few) as catalog:
         assert await catalog.database.read(lambda conn: conn.execute(asked).scalar_one()) <= 2
-
-
-async def test_what_a_push_looks_up_does_not_grow_with_what_the_repository_holds(
-    postgres_url: str,
-) -> None:
-    """A plan from when there was little is kept until the tables are analysed: up to a minute."""
-    asked = [Descriptor.of(media.OCI_LAYER, b"%d" % i) for i in range(2)]
-
-    def fill(conn: Connection, first: int, last: int) -> None:
-        numbers = "FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n"
-        digest = "'sha256:' || lpad(to_hex(n), 64, '0')"
-        for words in (
-            f"INSERT INTO blobs (digest, size, created_at, key) SELECT {digest}, 1, 0, '' {numbers}",
-            f"INSERT INTO repository_blobs SELECT id, {digest}, 0 FROM repositories, "
-            + numbers.removeprefix("FROM "),
-        ):
-            conn.execute(text(words), {"first": first, "last": last})
-
-    def look(conn: Connection) -> int:
-        repository = rows.repository(conn, NAME)
-        assert repository is not None
-        assert len(rows.missing(conn, repository, asked)[0]) == len(asked)
-        read = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables"
-        return int(conn.execute(text(read)).scalar_one())
-
-    async with open_catalog(postgres_url, replace(LASTING, pool=1)) as catalog:
-        await catalog.database.write(lambda conn: make(conn, NAME))
-        await catalog.database.write(lambda conn: fill(conn, 1, 20))
-        for _ in range(10):  # then PostgreSQL makes one plan for good
-            await catalog.database.read(look)
-        await catalog.database.write(lambda conn: fill(conn, 21, 2000))
-        assert await catalog.database.read(look) < 10 * 2000  # not each with each

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select
 
 from argosy.catalog import schema as t
 from argosy.model.digest import Digest
@@ -61,32 +61,47 @@ def repositories(conn: Connection, query: RepositoriesQuery) -> list[Repository]
     if query.projects is not None:
         open_to = p.name.in_(query.projects)
         found = found.where(open_to | p.public if query.public else open_to)
-    rows = conn.execute(found.order_by(r.name).limit(query.count))
-    return [_repository(row) for row in rows]
+    return _repositories(conn, found.order_by(r.name).limit(query.count))
 
 
 def repository(conn: Connection, name: str) -> Repository | None:
     """One of them; None if there is none of that name."""
-    row = conn.execute(_SHOWN.where(t.repositories.c.name == name)).one_or_none()
-    return None if row is None else _repository(row)
+    found = _repositories(conn, _SHOWN.where(t.repositories.c.name == name))
+    return found[0] if found else None
 
 
-def _repository(row: Any) -> Repository:
-    name, at, public, tags, artifacts = row
-    return Repository(name=name, public=bool(public), created_at=at, tags=tags, artifacts=artifacts)
+def _repositories(conn: Connection, found: Select[Any]) -> list[Repository]:
+    rows = conn.execute(found).all()
+    ids = [row.id for row in rows]
+    tags, artifacts = _counts(conn, t.tags, ids), _counts(conn, t.manifests, ids)
+    return [
+        Repository(
+            name=row.name,
+            public=bool(row.public),
+            created_at=row.created_at,
+            tags=tags.get(row.id, 0),
+            artifacts=artifacts.get(row.id, 0),
+        )
+        for row in rows
+    ]
 
 
-def _count(table: Any) -> Any:
-    of = select(func.count()).select_from(table)
-    return of.where(table.c.repository_id == t.repositories.c.id).scalar_subquery()
+def _counts(conn: Connection, table: Table, ids: Sequence[int]) -> dict[int, int]:
+    """How many rows each of the repositories has.
+
+    For all of them at once: where one repository has nearly all rows, PostgreSQL takes each for
+    such a one, and would read the whole table anew for each.
+    """
+    of = table.c.repository_id
+    found = select(of, func.count()).where(of.in_(ids)).group_by(of)
+    return {row[0]: row[1] for row in conn.execute(found)}
 
 
 _SHOWN: Final = select(
+    t.repositories.c.id,
     t.repositories.c.name,
     t.repositories.c.created_at,
     t.projects.c.public,
-    _count(t.tags),
-    _count(t.manifests),
 ).outerjoin(t.projects, t.projects.c.id == t.repositories.c.project_id)
 
 
