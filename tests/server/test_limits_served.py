@@ -305,6 +305,25 @@ def test_a_project_has_only_so_many_uploads_under_way(tmp_path: Path) -> None:
         assert repo("POST", "blobs/uploads/").status == 429
 
 
+def test_uploads_that_were_refused_or_swept_are_not_under_way(tmp_path: Path) -> None:
+    uploads = UploadsSection(in_flight=3)
+    with served(tmp_path, settings=settings(tmp_path, uploads=uploads)) as (client, serving):
+        repo = client.at("team/app")
+        for _ in range(2):
+            assert repo("PUT", f"{repo.begin()}?digest={digest(b'x')}", b"y").status == 400
+        repo.begin()
+        assert serving.run(serving.app._registry.uploads._store.sweep(-5)) == 1
+        for _ in range(3):
+            repo.begin()
+        assert repo("POST", "blobs/uploads/").status == 429
+
+
+def test_where_uploads_are_not_limited_nothing_is_remembered_of_them(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, serving):
+        client.at("team/app").begin()
+        assert serving.app._registry._room._under_way == {}
+
+
 # Real clients.
 
 

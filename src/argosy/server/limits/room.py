@@ -7,7 +7,8 @@ the digest, so without one a full project refuses it too: mount it instead.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection, func, or_, select
@@ -25,6 +26,10 @@ from argosy.meters import declared as meters
 from argosy.model.digest import Digest
 
 Write = Callable[[bytes | memoryview], None]
+StillThere = Callable[[str, str], Awaitable[bool]]
+"""Whether an upload, by its repository and id, has not ended."""
+
+_LOOK_AGAIN: Final = 1.0  # seconds; each look at those under way costs a system call for each
 
 
 class TooManyUploads(RateLimited):
@@ -43,6 +48,14 @@ class TooManyUploads(RateLimited):
         self.headers: Final = (("Retry-After", "5"),)
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """The uploads of a project: their repositories, and since when, by id."""
+
+    uploads: dict[str, tuple[str, float]] = field(default_factory=dict)
+    looked: float = float("-inf")
+
+
 class Room:
     """Asked about uploads, before their bytes are taken.
 
@@ -53,18 +66,19 @@ class Room:
     def __init__(
         self,
         database: Database,
+        projects: Projects,
         *,
         in_flight: int = 0,
         ttl: float = 86400.0,
         in_database: bool = False,
     ) -> None:
         self._db = database
-        self._projects = Projects(database)
+        self._projects = projects
         self.accounts: Final = Accounts(database)
         self._in_flight = in_flight
         self._ttl = ttl
         self._in_database = in_database
-        self._under_way: dict[str, dict[str, float]] = {}
+        self._under_way: dict[str, _UnderWay] = {}
 
     async def known(self, name: str, by: Actor) -> None:
         """ProjectUnknown if there is no such project, and a push by them makes none."""
@@ -72,27 +86,33 @@ class Room:
         if not makes_projects(by) and await self._projects.find(project) is None:
             await self._projects.get(project)  # memory may be a moment late
 
-    async def begin(self, name: str) -> None:
-        """An upload is to begin: TooManyUploads, or QuotaExceeded when the project is full."""
+    async def begin(self, name: str, still: StillThere) -> bool:
+        """An upload is to begin: TooManyUploads, or QuotaExceeded when the project is full.
+
+        Whether it has to be told of by `began`.
+        """
         if (project := await self._limited(name)) is None:
-            return
+            return False
         most = self._most(project)
-        if most and await self._count(project.name) >= most:
+        if most and await self._count(project.name, most, still) >= most:
             meters.THROTTLED.add("uploads")
             raise TooManyUploads(project.name, most)
         if project.quota.bytes is not None:
             await self.check(name, 0)
+        return bool(most) and not self._in_database
 
     def began(self, name: str, id: str) -> None:  # noqa: A002
         """It has begun."""
-        self._under_way.setdefault(project_of(name), {})[id] = time.monotonic()
+        under_way = self._under_way.setdefault(project_of(name), _UnderWay())
+        under_way.uploads[id] = (name, time.monotonic())
 
     def ended(self, name: str, id: str) -> None:  # noqa: A002
-        """It has ended."""
-        under_way = self._under_way.get(project_of(name), {})
-        under_way.pop(id, None)
-        if not under_way:
-            self._under_way.pop(project_of(name), None)
+        """It has ended here; those that end otherwise are seen when there are too many."""
+        if (under_way := self._under_way.get(project_of(name))) is None:
+            return
+        under_way.uploads.pop(id, None)
+        if not under_way.uploads:
+            del self._under_way[project_of(name)]
 
     async def check(
         self, name: str, size: int, digest: Digest | None = None, *, fresh: bool = False
@@ -140,14 +160,19 @@ class Room:
             return None
         return project
 
-    async def _count(self, project: str) -> int:
+    async def _count(self, project: str, most: int, still: StillThere) -> int:
         if self._in_database:
             return await self._db.glance(lambda conn: _rows(conn, project))
-        under_way = self._under_way.get(project, {})
-        old = time.monotonic() - self._ttl
-        for id in [id for id, at in under_way.items() if at < old]:  # noqa: A001 - the sweeper took them
-            del under_way[id]
-        return len(under_way)
+        if (under_way := self._under_way.get(project)) is None:
+            return 0
+        now = time.monotonic()
+        if len(under_way.uploads) >= most and now - under_way.looked > _LOOK_AGAIN:
+            under_way.looked = now
+            # Refused, swept, or ended in another process that shares the directory.
+            for id, (name, at) in list(under_way.uploads.items()):  # noqa: A001
+                if now - at > self._ttl or not await still(name, id):
+                    self.ended(name, id)
+        return len(under_way.uploads)
 
 
 def _rows(conn: Connection, project: str) -> int:

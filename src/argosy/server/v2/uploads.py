@@ -12,7 +12,7 @@ from typing import Final
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, Turn, Upload
-from argosy.errors import InvalidDigest, SizeMismatch, StorageError
+from argosy.errors import InvalidDigest, NotFound, SizeMismatch, StorageError
 from argosy.model.digest import Digest
 from argosy.server.guarding.guard import Guard
 from argosy.server.guarding.who import actor
@@ -46,10 +46,18 @@ class Uploads:
                 return _created(name, digest)
         elif "digest" in query and request.body.length != 0:
             return await self._whole(name, Digest.parse(query["digest"][0]), request)
-        await self._room.begin(name)
+        counted = await self._room.begin(name, self._is_there)
         upload = await self._store.begin(name, _algorithm(request))
-        self._room.began(name, upload.id)
+        if counted:
+            self._room.began(name, upload.id)
         return Response(202, _progress(name, upload))
+
+    async def _is_there(self, name: str, ref: str) -> bool:
+        try:
+            await self._store.resume(name, ref)
+        except NotFound:
+            return False
+        return True
 
     async def _whole(self, name: str, digest: Digest, request: Request) -> Response:
         chunk = _Chunk(name, request, digest)
