@@ -26,6 +26,7 @@ def serving(data: Path, *words: str) -> Iterator[tuple[Client, "subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        umask=0o022,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -93,8 +94,10 @@ def test_a_key_is_rotated_beside_a_running_server(tmp_path: Path) -> None:
 
 def test_secrets_are_the_servers_alone(tmp_path: Path) -> None:
     with serving(tmp_path):
-        for name in ("secret", "argosy.db"):
+        for name in ("secret", "argosy.db", "argosy.db-wal", "argosy.db-shm"):
             assert stat.S_IMODE(os.stat(tmp_path / name).st_mode) == 0o600
+        for name in ("blobs", "uploads"):
+            assert stat.S_IMODE(os.stat(tmp_path / name).st_mode) & 0o007 == 0
 
 
 def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:

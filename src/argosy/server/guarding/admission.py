@@ -1,6 +1,8 @@
 """Who is let in, put together from the settings: the guard, and the token service beside it."""
 
+import logging
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +28,14 @@ if TYPE_CHECKING:  # without access control none of it is imported
     from argosy.server.login.door import Door
 
 T = TypeVar("T")
+log = logging.getLogger("argosy.server")
 
+_DATABASE: Final = "argosy.db"
+_OTHERS: Final = {  # what they may not, by what is in the data directory
+    # SQLite gives its other files the mode of the first, but these may be there before.
+    **dict.fromkeys((_DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm"), 0o077),
+    **dict.fromkeys(("blobs", "uploads", "metrics"), 0o007),
+}
 _LEAST_LIFE: Final = 60.0  # token.md
 
 
@@ -81,10 +90,20 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
 
 
 def _close_to_others(settings: ServerSettings) -> None:
-    """Let no other user of this machine read who there is: hashes of passwords can be guessed at."""
-    path = os.path.join(settings.server.data, "argosy.db")
-    if not settings.database.url and os.path.exists(path):
-        os.chmod(path, 0o600)  # SQLite gives its other files the same mode
+    """Let no other user of this machine read what the guard keeps from them.
+
+    Hashes of passwords could be guessed at; blobs are everybody's private images.
+    """
+    for name, others in _OTHERS.items():
+        path = os.path.join(settings.server.data, name)
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            if mode & others:
+                os.chmod(path, mode & ~others)
+        except FileNotFoundError:
+            continue  # kept elsewhere
+        except OSError as e:
+            log.warning("other users of this machine may read %s: %s", path, e.strerror)
 
 
 def sealer(settings: ServerSettings) -> "Sealer":
