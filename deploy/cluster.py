@@ -177,17 +177,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`deploy/cluster up|status|down`."""
     parser = argparse.ArgumentParser(prog="deploy/cluster", description=__doc__)
     parser.add_argument("verb", choices=["up", "status", "down"])
-    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--nodes", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--workers", type=int, default=1, help="processes of each node")
     parser.add_argument("--no-auth", action="store_true", help="let everybody in")
     parser.add_argument("--detach", action="store_true", help="leave it running")
-    parser.add_argument("--dir", type=Path, default=_HERE / "var" / "cluster")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=_HERE / "var" / "cluster",
+        help="where everything is, logs too; `up` begins with an empty one (default: var/cluster)",
+    )
     options = parser.parse_args(argv)
     try:
         return {"up": _up, "status": _status, "down": _down}[options.verb](options)
     except (Missing, RuntimeError) as e:
         print(f"deploy/cluster: {e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # while it was starting; what had started is ended
+        return 130
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -201,15 +208,21 @@ def _up(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True)
     folder.chmod(0o755)  # PostgreSQL runs as another user
     (folder / "pid").write_text(str(os.getpid()))
+    signal.signal(signal.SIGTERM, _as_interrupt)  # its default would leave every part running
     plan = Plan(nodes=options.nodes, workers=options.workers, auth=not options.no_auth)
     with running(folder, plan) as cluster:
         text = _told(cluster)
         (folder / "ready").write_text(text)
         print(text, flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with suppress(KeyboardInterrupt):
+            signal.pause()
         print("ending", flush=True)
     (folder / "pid").unlink()
     return 0
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _told(cluster: Cluster) -> str:
