@@ -27,8 +27,6 @@ _BY_OWNER: Final = (
     *("repository_owner", "repository_id", "repository_owner_id"),
     *("namespace_path", "project_id", "namespace_id"),
 )
-IDENTIFYING: Final = ("sub", *_BY_PATH, *_BY_OWNER)
-"""Claims that say whose job it is."""
 
 
 def fits(pattern: str, value: Any) -> bool:

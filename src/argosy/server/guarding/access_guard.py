@@ -23,6 +23,7 @@ from argosy.access.tokens.access_tokens import AccessToken, Unfit
 from argosy.errors import StorageError
 from argosy.server.guarding import challenges
 from argosy.server.guarding.verdicts import Verdicts
+from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request, Response
 from argosy.server.observing.addresses import Proxies
 from argosy.values import frozen
@@ -138,9 +139,8 @@ class AccessGuard:
 
     async def shown(self, request: Request, name: str, password: str) -> Principal | Deny:
         """Who has that name and password, wherever in the request they stood."""
-        address = self._options.proxies.address(request)
         request.tried = name
-        return self._or_denied(await self.access.logins.basic(name, password, address))
+        return self._or_denied(await self.access.logins.basic(name, password, address(request)))
 
     def _or_denied(self, found: Principal | Refused) -> Principal | Deny:
         if isinstance(found, Principal):

@@ -15,19 +15,18 @@ from argosy.catalog.projects.projects import Held, Projects
 from argosy.errors import RateLimited
 from argosy.meters import declared as meters
 from argosy.server.config.sections import LimitsSection
+from argosy.server.guarding.who import address
 from argosy.server.http.incoming import IncomingBody
 from argosy.server.http.messages import Request
 from argosy.server.limits.bucket import Rate
 from argosy.server.limits.pacing import TapPace
 from argosy.server.limits.tap import Alone, Clock, Shared, Tap
-from argosy.server.observing.addresses import host
 from argosy.values import frozen
 
 _MOST: Final = 20_000  # taps and plans that memory has
 _BURST: Final = 2.0  # seconds' worth of requests, where no burst is set
 _BYTES_BURST: Final = 0.25  # seconds' worth of bytes
 _LEAST_BURST: Final = 64 << 10
-_NO_LIMITS: Final = Limits()
 
 
 class TooManyRequests(RateLimited):
@@ -176,7 +175,7 @@ def _bytes(rate: int) -> Rate:
 def _account(request: Request, principal: Principal) -> str:
     if principal.id:
         return principal.name  # a token is its owner's
-    return request.address or host(request.peer)
+    return address(request)
 
 
 def _refusal(tap: Tap, whose: str) -> TooManyRequests:

@@ -14,23 +14,26 @@ from argosy.values import frozen
 
 @frozen
 class Limiting:
-    """What is asked of requests and of uploads."""
+    """What is asked of requests and of uploads; `projects` is what they know the tenants by."""
 
+    projects: Projects
     limiter: Limiter
     room: Room
 
 
 def unlimited(database: Database) -> Limiting:
     """Nothing but what projects say of themselves."""
-    return Limiting(Limiter(Projects(database)), Room(database))
+    projects = Projects(database)
+    return Limiting(projects, Limiter(projects), Room(database, projects))
 
 
 @asynccontextmanager
 async def limiting(settings: ServerSettings, database: Database) -> AsyncIterator[Limiting]:
     """Limits by the settings, shared through Redis if there is one; usage is folded meanwhile."""
-    section, uploads = settings.limits, settings.uploads
+    section, uploads, projects = settings.limits, settings.uploads, Projects(database)
     room = Room(
         database,
+        projects,
         in_flight=uploads.in_flight,
         ttl=uploads.ttl,
         in_database=settings.storage.backend == "s3",
@@ -43,4 +46,4 @@ async def limiting(settings: ServerSettings, database: Database) -> AsyncIterato
         shared = RedisBuckets(settings.redis.url, settings.redis.password, nodes=section.nodes)
         jobs["sharing limits"] = shared.run
     async with beside(jobs):
-        yield Limiting(Limiter(Projects(database), section, shared), room)
+        yield Limiting(projects, Limiter(projects, section, shared), room)

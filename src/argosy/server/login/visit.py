@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from argosy.access.signing_in.sessions import LIFE, Session
 from argosy.catalog.actor import Actor
 from argosy.server.guarding.challenges import own_url
+from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request
 from argosy.server.observing.addresses import Proxies
 
@@ -21,7 +22,7 @@ class Visit:
     def __init__(self, request: Request, public_url: str, proxies: Proxies) -> None:
         self.request: Final = request
         self.here: Final = public_url.rstrip("/") or own_url(request, proxies)
-        self.address: Final = proxies.address(request)
+        self.address: Final = address(request)
         self.secure: Final = self.here.startswith("https:")
         self.session: Session | None = None
         self.form: dict[str, str] = {}

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Literal
 
+from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request
 from argosy.server.observing import log_lines
-from argosy.server.observing.addresses import host
 from argosy.server.observing.log_lines import Format, stamp, told
 from argosy.server.observing.log_writer import LogWriter
 from argosy.values import frozen
@@ -69,7 +69,7 @@ def _answered(request: Request, status: int, sent: int, seconds: float) -> dict[
         "status": status,
         "bytes": sent,
         "seconds": round(seconds, 6),
-        "address": request.address or host(request.peer),
+        "address": address(request),
     }
     more = {
         "trace": request.trace,

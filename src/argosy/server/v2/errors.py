@@ -37,7 +37,6 @@ _OURS: Final = frozenset({"path", "bucket", "key"})
 _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (
     (RepositoryUnknown, 404, "NAME_UNKNOWN"),
     (ProjectUnknown, 404, "NAME_UNKNOWN"),
-    (ProjectUnknown, 404, "NAME_UNKNOWN"),
     (InvalidDigest, 400, "DIGEST_INVALID"),
     (DigestMismatch, 400, "DIGEST_INVALID"),
     (SizeMismatch, 400, "SIZE_INVALID"),

@@ -12,7 +12,6 @@ from argosy.access.permissions.decision import Deny
 from argosy.access.permissions.permission import Action
 from argosy.access.permissions.principal import Principal
 from argosy.catalog.catalog import Catalog
-from argosy.catalog.projects.projects import Projects
 from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, UploadBusy
 from argosy.errors import ArgosyError, NoSpace, StorageError
@@ -61,49 +60,14 @@ class Registry:
         limiting = limiting or unlimited(catalog.database)
         self._guard = guard
         self._limiter, self._room = limiting.limiter, limiting.room
-        self._projects = Projects(catalog.database)
-        self._manifests = manifests = Manifests(catalog, store, gates)
-        blobs, uploads = Blobs(catalog, store), Uploads(catalog, store, guard, limiting.room)
-        self.uploads = uploads
+        self._projects = limiting.projects
+        self._manifests = Manifests(catalog, store, gates)
+        self.uploads: Final = Uploads(catalog, store, guard, limiting.room)
+        self._table = _table(catalog, guard, self._manifests, Blobs(catalog, store), self.uploads)
         # By the error's code; the usual ones are there from the start.
         self.storage_errors: dict[Labels, float] = {
             (StorageError.code,): 0,
             (NoSpace.code,): 0,
-        }
-
-        async def base(_name: str, _ref: str, _request: Request) -> Response:
-            return _BASE
-
-        async def listed(_name: str, _ref: str, request: Request) -> Response:
-            return await pages.repositories(catalog, request, await guard.visible(request))
-
-        async def extensions(_name: str, _ref: str, _request: Request) -> Response:
-            return _EXTENSIONS
-
-        self._table: dict[str, dict[str, Endpoint]] = {
-            "base": _reading(base),
-            "extensions": _reading(extensions),
-            "catalog": _reading(listed),
-            "tags": _reading(lambda name, _r, request: pages.tags(catalog, name, request)),
-            "referrers": _reading(
-                lambda name, ref, request: pages.referrers(catalog, name, ref, request)
-            ),
-            "manifests": {
-                **_reading(manifests.get),
-                "PUT": manifests.put,
-                "DELETE": manifests.delete,
-            },
-            "blobs": {
-                **_reading(blobs.get),
-                "DELETE": blobs.delete,
-            },
-            "uploads": {"POST": lambda name, _, request: uploads.begin(name, request)},
-            "upload": {
-                **_reading(lambda name, ref, _: uploads.status(name, ref)),
-                "PATCH": uploads.append,
-                "PUT": uploads.finish,
-                "DELETE": lambda name, ref, _: uploads.cancel(name, ref),
-            },
         }
 
     async def __call__(self, request: Request) -> Response:
@@ -161,6 +125,44 @@ class Registry:
             allow = [("Allow", ", ".join(sorted(methods)))]
             raise Problem(405, "UNSUPPORTED", f"{request.method} is not for this", headers=allow)
         return found
+
+
+def _table(
+    catalog: Catalog, guard: Guard, manifests: Manifests, blobs: Blobs, uploads: Uploads
+) -> dict[str, dict[str, Endpoint]]:
+    """Who answers, by endpoint and method."""
+
+    async def base(_name: str, _ref: str, _request: Request) -> Response:
+        return _BASE
+
+    async def listed(_name: str, _ref: str, request: Request) -> Response:
+        return await pages.repositories(catalog, request, await guard.visible(request))
+
+    async def extensions(_name: str, _ref: str, _request: Request) -> Response:
+        return _EXTENSIONS
+
+    return {
+        "base": _reading(base),
+        "extensions": _reading(extensions),
+        "catalog": _reading(listed),
+        "tags": _reading(lambda name, _r, request: pages.tags(catalog, name, request)),
+        "referrers": _reading(
+            lambda name, ref, request: pages.referrers(catalog, name, ref, request)
+        ),
+        "manifests": {
+            **_reading(manifests.get),
+            "PUT": manifests.put,
+            "DELETE": manifests.delete,
+        },
+        "blobs": {**_reading(blobs.get), "DELETE": blobs.delete},
+        "uploads": {"POST": lambda name, _, request: uploads.begin(name, request)},
+        "upload": {
+            **_reading(lambda name, ref, _: uploads.status(name, ref)),
+            "PATCH": uploads.append,
+            "PUT": uploads.finish,
+            "DELETE": lambda name, ref, _: uploads.cancel(name, ref),
+        },
+    }
 
 
 def _reading(endpoint: Endpoint) -> dict[str, Endpoint]:

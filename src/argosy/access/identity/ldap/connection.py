@@ -17,7 +17,6 @@ from argosy.values import frozen
 
 SUCCESS: Final = 0
 SIZE_LIMIT: Final = 4
-INVALID_CREDENTIALS: Final = 49
 
 _LARGEST: Final = 16 << 20  # bytes of one message
 _START_TLS: Final = "1.3.6.1.4.1.1466.20037"
