@@ -242,6 +242,16 @@ async def test_a_checkpoint_finds_a_chain_that_was_made_anew(db: Database) -> No
     assert "checkpoint" in found.broken.why
 
 
+async def test_a_log_that_does_not_reach_its_checkpoint_was_made_anew(db: Database) -> None:
+    """Who makes it anew with fewer entries, passes no checkpoint that is behind its end."""
+    await write(db, 4)
+    longer = Checkpoint(sequence=10, hash="ab" * 32, at=0)
+    found = await verify(db, [longer])
+    assert found.broken is not None
+    assert found.broken.sequence == 5
+    assert "up to 10" in found.broken.why
+
+
 async def test_a_checkpoint_of_an_empty_log_is_a_start(db: Database) -> None:
     mark = await checkpoint(db)
     await write(db, 3)

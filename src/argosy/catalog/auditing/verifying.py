@@ -108,7 +108,7 @@ async def verify(
 ) -> Verified:
     """Walk over every sealed entry there is.
 
-    The chain has to pass through each checkpoint that lies on the way. A part that was
+    The chain has to reach each checkpoint, and to pass through it. A part that was
     trimmed before a checkpoint was made cannot be compared with it, and is not.
     """
     for _ in range(_TRIMS):
@@ -147,6 +147,7 @@ class _Walk:
             broken = Broken(
                 reader.sequence + 1, f"entries up to {position} were sealed and are gone"
             )
+        broken = broken or self._beyond(reader)
         if broken is None and not told and not await self._db.read(_told_of(anchor, sealed)):
             broken = Broken(anchor, "no entry of the log says that it was trimmed up to here")
         if broken is not None and (await self._db.read(anchored))[0] != anchor:
@@ -170,6 +171,14 @@ class _Walk:
         if wanted is None or hmac.compare_digest(wanted, reader.hash):
             return None
         return Broken(reader.sequence, "the log up to here is another one than at the checkpoint")
+
+    def _beyond(self, reader: Reader) -> Broken | None:
+        """A checkpoint that lies after the end: the log was longer once."""
+        last = max(self._marks, default=0)
+        if last <= reader.sequence:
+            return None
+        why = f"there were entries up to {last} at the checkpoint, and they are gone"
+        return Broken(reader.sequence + 1, why)
 
 
 def anchored(conn: Connection) -> tuple[int, str]:
