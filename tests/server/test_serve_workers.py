@@ -175,6 +175,44 @@ def test_settings_that_became_wrong_leave_the_workers_as_they_are(tmp_path):
         process.stderr.close()
 
 
+def test_who_takes_a_dead_worker_s_place_is_as_the_others_whatever_the_file_says_now(tmp_path):
+    file = tmp_path / "argosy.toml"
+    file.write_text("[server]\nworkers = 2\n")
+    words = ["--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), "--config", str(file)]
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-m", "argosy", "serve", *words]
+    process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        process.stdout.readline()
+        file.write_text("[uploads]\nttl = 'soon'\n")  # somebody is at it
+        dead = min(children(process.pid))
+        os.kill(dead, signal.SIGKILL)
+        until(lambda: len(children(process.pid) - {dead}) == 2)
+        assert "starting another" in process.stderr.readline()
+        before = children(process.pid)
+        # Settings that can be read, but not worked with.
+        file.write_text("[database]\nurl = 'postgresql://127.0.0.1:1/x'\npatience = 0.1\n")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "settings of before" in process.stderr.readline())
+        assert children(process.pid) == before
+        dead = min(before)
+        os.kill(dead, signal.SIGKILL)
+        assert "starting another" in process.stderr.readline()
+        until(lambda: len(children(process.pid) - {dead}) == 2)
+        before = children(process.pid)
+        file.write_text("[server]\nworkers = 1\n")
+        process.send_signal(signal.SIGHUP)
+        assert "still 2 workers" in process.stderr.readline()
+        until(lambda: len(children(process.pid)) == 2 and not children(process.pid) & before)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stdout.close()
+        process.stderr.close()
+
+
 def test_a_port_that_is_taken_is_told_like_any_error(tmp_path):
     with served(tmp_path) as it:
         words = ["--listen", f"127.0.0.1:{it.port}", "--data", str(tmp_path / "other")]

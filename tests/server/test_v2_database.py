@@ -104,6 +104,21 @@ def test_if_match_lets_one_of_many_movers_win_over_http(
     assert sorted(statuses) == [201] + [412] * 15
 
 
+def test_a_deletion_with_if_match_takes_away_only_what_it_saw(
+    on_postgres: tuple[Client, Serving],
+) -> None:
+    client = on_postgres[0].at("team/app")
+    first, second = (client.push_image("v1", seed=seed)["digest"] for seed in ("first", "second"))
+    for ref in ("v1", second):
+        refused = client("DELETE", f"manifests/{ref}", None, {"If-Match": f'"{first}"'})
+        assert (refused.status, refused.code) == (412, "DENIED")
+    assert client("GET", "manifests/v1")["Docker-Content-Digest"] == second
+    for ref in ("v1", second):
+        done = client("DELETE", f"manifests/{ref}", None, {"If-Match": f'"{second}"'})
+        assert (done.status, done["Argosy-Conditional"]) == (202, "1")
+    assert client("GET", f"manifests/{second}").status == 404
+
+
 def test_a_kept_tag_is_refused_with_the_rule_in_the_words_of_the_error(tmp_path: Path) -> None:
     with served(tmp_path) as (client, serving):
         _keep(client, serving)

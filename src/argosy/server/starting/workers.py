@@ -53,6 +53,7 @@ class Supervisor:
     def __init__(self, settings: ServerSettings, load: Load) -> None:
         """`load` reads the settings anew, for workers that start later."""
         self._settings = settings
+        self._count: Final = settings.server.workers
         self._load = load
         self._workers: dict[int, _Worker] = {}
         self._due: list[tuple[float, _Worker]] = []  # who is to be started again, and when
@@ -71,8 +72,7 @@ class Supervisor:
             if not self._begin():
                 return 1
             port = self._socket.getsockname()[1]
-            count = self._settings.server.workers
-            tell(f"{announcement(self._settings, port)} workers={count}")
+            tell(f"{announcement(self._settings, port)} workers={self._count}")
             return self._watch()
         finally:
             self._stop()
@@ -80,22 +80,26 @@ class Supervisor:
 
     def _begin(self) -> bool:
         """Start all of them; the first one alone, because it may have to make the database."""
-        return all(self._start(number) for number in range(self._settings.server.workers))
+        return all(self._start(number) for number in range(self._count))
 
     def _start(self, number: int, deaths: int = 0) -> bool:
-        """Fork a worker and wait until it is ready; False if it could not be."""
+        """Fork a worker and wait until it is ready; False, and nothing of it is left, if it is not."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
             os._exit(self._work(number, writing))
         os.close(writing)
-        self._workers[pid] = _Worker(number, pid, time.monotonic(), deaths)
         try:
             ready, _, _ = select.select([reading], [], [], _START)
-            return bool(ready) and os.read(reading, 1) == b"+"
+            if ready and os.read(reading, 1) == b"+":
+                self._workers[pid] = _Worker(number, pid, time.monotonic(), deaths)
+                return True
         finally:
             os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return False
 
     def _work(self, number: int, writing: int) -> int:
         """The life of a worker."""
@@ -109,9 +113,11 @@ class Supervisor:
                 os.write(writing, b"+")
                 os.close(writing)
 
-            settings = self._load()
-            place = Place(number=number, of=settings.server.workers)
-            return run(serve(settings, Post(place=place, inherited=self._socket, ready=ready)))
+            # Not what the file says now: who takes a dead one's place is as the others are.
+            place = Place(number=number, of=self._count)
+            return run(
+                serve(self._settings, Post(place=place, inherited=self._socket, ready=ready))
+            )
         except ArgosyError as e:
             _say(f"worker {number}: {e.summary}" + (f": {e.why}" if e.why else ""))
             return e.exit_code
@@ -138,32 +144,42 @@ class Supervisor:
             worker = self._workers.pop(pid, None)
             if worker is None or self._stopping:
                 continue  # an old one, replaced before
-            steady = time.monotonic() - worker.since > _STEADY
-            worker.deaths = 0 if steady else worker.deaths + 1
-            pause = 0.0 if worker.deaths < 2 else min(_SLOWEST, 0.1 * 2**worker.deaths)
             _say(f"worker {worker.number} (process {pid}) {_told(status)}; starting another")
-            self._due.append((time.monotonic() + pause, worker))
+            if time.monotonic() - worker.since > _STEADY:
+                worker.deaths = -1
+            self._start_later(worker)
+
+    def _start_later(self, worker: _Worker) -> None:
+        """Ever later, if it keeps dying."""
+        worker.deaths += 1
+        pause = 0.0 if worker.deaths < 2 else min(_SLOWEST, 0.1 * 2**worker.deaths)
+        self._due.append((time.monotonic() + pause, worker))
 
     def _revive(self) -> None:
         now = time.monotonic()
         ripe = [worker for at, worker in self._due if at <= now]
         self._due = [(at, worker) for at, worker in self._due if at > now]
         for worker in ripe:
-            self._start(worker.number, worker.deaths)
+            if not self._start(worker.number, worker.deaths):
+                self._start_later(worker)
 
     def _replace_all(self) -> None:
-        """A fresh process for each worker, one after the other; whoever fails leaves the old one."""
+        """A fresh process for each worker, one after the other; when one fails, the rest stays."""
+        before = self._settings
         try:
             self._settings = self._load()
         except ArgosyError as e:
             _say(f"not reloaded: {e.summary}: {e.why}")
             return
+        if self._settings.server.workers != self._count:
+            _say(f"still {self._count} workers: their number changes with the next start")
         for old in list(self._workers.values()):
-            if self._start(old.number):
-                self._workers.pop(old.pid, None)
-                os.kill(old.pid, signal.SIGTERM)
-            else:
+            if not self._start(old.number):
                 _say(f"worker {old.number} goes on with the settings of before")
+                self._settings = before
+                return
+            self._workers.pop(old.pid, None)
+            os.kill(old.pid, signal.SIGTERM)
 
     def _stop(self) -> None:
         self._stopping = True

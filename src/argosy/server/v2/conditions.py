@@ -7,7 +7,7 @@ from argosy.server.http.messages import Request, Response
 from argosy.server.v2.errors import VERSION
 
 CONDITIONAL: Final = ("Argosy-Conditional", "1")
-"""Says that a PUT's condition was looked at: most registries ignore it, and a client cannot tell."""
+"""Says that a condition of a write was looked at: most registries ignore it, and a client cannot tell."""
 
 
 def matches(request: Request, digest: Digest) -> bool:

@@ -83,11 +83,17 @@ class Manifests:
 
     async def delete(self, name: str, ref: str, request: Request) -> Response:
         """DELETE: a tag and only it, or by digest the manifest with all its tags."""
+        allow = _conditions(request, ref)
         if ":" in ref:
-            await self._catalog.delete_manifest(name, Digest.parse(ref), by=actor(request))
-        else:
+            digest = Digest.parse(ref)
+            if allow is not None:
+                allow(digest)  # what is there by that name is never anything else
+            await self._catalog.delete_manifest(name, digest, by=actor(request))
+        elif allow is None:
             await self._catalog.delete_tag(name, ref, by=actor(request))
-        return Response(202, [VERSION])
+        else:
+            await self._catalog.delete_tag(name, ref, allow=allow, by=actor(request))
+        return Response(202, [VERSION, *([CONDITIONAL] if allow else [])])
 
     def _repository(self, name: str) -> HostedRepository:
         return HostedRepository(self._catalog, self._storage, name)
