@@ -207,6 +207,7 @@ def _up(options: argparse.Namespace) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.chmod(0o755)  # PostgreSQL runs as another user
+    os.umask(0o077)  # passwords are in files from here on, and in logs
     (folder / "pid").write_text(str(os.getpid()))
     signal.signal(signal.SIGTERM, _as_interrupt)  # its default would leave every part running
     plan = Plan(nodes=options.nodes, workers=options.workers, auth=not options.no_auth)
@@ -243,6 +244,7 @@ def _detached(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ready").unlink(missing_ok=True)
     with (folder.parent / "cluster.log").open("wb") as out:
+        os.fchmod(out.fileno(), 0o600)  # the password of `admin` will be in it
         child = subprocess.Popen(
             [sys.executable, "-m", "deploy.cluster", *words],
             cwd=_HERE,

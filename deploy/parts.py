@@ -264,7 +264,9 @@ defaults
 "message":"the node that has the request takes too long: try again"}}]}}'
 {resolvers}frontend registry
     bind {bind}
-    option forwardfor
+    # Set and not added to: what a client has written there itself is nothing to believe, and it would
+    # be where clients seem to come from a trusted address (a gateway of docker, this machine).
+    http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     # If no node is ready (the database is away), whoever lives answers: what is in memory is still

@@ -97,3 +97,30 @@ def test_when_no_node_is_ready_the_living_are_asked(tmp_path):
             for _ in range(5):
                 assert client("GET", "/v2/").status == 200
         process.kill()
+
+
+def test_a_client_does_not_say_where_it_comes_from(tmp_path):
+    """The nodes believe the balancer: it tells what it sees, and passes no such tale on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heads: list[bytes] = []
+
+        def node() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    heads.append(connection.recv(65536))
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=node)
+        thread.start()
+        told = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+        with balancer(tmp_path, listener.getsockname()[1]) as client:
+            assert client("GET", "/v2/", headers=told).status == 200
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    (head,) = [h.lower().decode() for h in heads if h.startswith(b"GET /v2/ ")]
+    said = [line for line in head.split("\r\n") if line.startswith("x-forwarded")]
+    assert sorted(said) == ["x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http"]

@@ -47,6 +47,18 @@ def left(folder: Path) -> list[str]:
     return found
 
 
+def readable_by_others(folder: Path) -> list[Path]:
+    """The files below a folder that any user of the machine may read, by the folders on the way."""
+    found = []
+    for path in folder.iterdir():
+        mode = path.stat().st_mode
+        if path.is_dir() and mode & 0o001:
+            found += readable_by_others(path)
+        elif path.is_file() and mode & 0o004:
+            found.append(path)
+    return found
+
+
 def test_down_ends_every_part_that_up_left_running(folder):
     up = cluster("up", folder, "--nodes", "1", "--detach")
     assert up.returncode == 0, up.stderr
@@ -55,6 +67,7 @@ def test_down_ends_every_part_that_up_left_running(folder):
     again = cluster("up", folder, "--nodes", "1", "--detach")
     assert (again.returncode, "is running" in again.stderr) == (1, True)
     assert len(left(folder)) >= 5
+    assert readable_by_others(folder) == []
     assert cluster("down", folder).returncode == 0
     assert left(folder) == []
     assert cluster("status", folder).returncode == 1
