@@ -334,6 +334,19 @@ async def test_an_address_that_does_not_lead_there_is_told_without_the_password(
     assert caught.value.remedy
 
 
+async def test_the_database_s_own_defaults_weaken_nothing_unseen(
+    postgres: Postgres, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres.sql(f"ALTER DATABASE {name} SET default_transaction_isolation TO serializable")
+    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit TO off")
+    asked = text("SHOW transaction_isolation")
+    async with open_database(postgres_url, BRIEF) as database:
+        found = await database.write(lambda conn: conn.execute(asked).scalar())
+    assert found == "read committed"  # under others a lock is taken after one has looked
+    assert "synchronous_commit = off" in caplog.text
+
+
 @pytest.fixture(scope="module")
 def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, Path]]:
     """A server that lets nobody in without TLS, and the authority to trust."""

@@ -86,6 +86,8 @@ async def connect(address: Address, options: DatabaseOptions) -> Any:
             command_timeout=timeout + _GRACE,
             server_settings={
                 "application_name": "argosy",
+                # What the locks of `locks.py` are made for, whatever the database's own default.
+                "default_transaction_isolation": "read committed",
                 "statement_timeout": str(round(timeout * 1000)),
                 "idle_in_transaction_session_timeout": str(round((timeout + _GRACE) * 1000)),
             },

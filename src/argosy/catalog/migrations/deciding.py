@@ -106,8 +106,15 @@ def _usable(found: Standing, where: str) -> bool:
 
 
 def _refuse_unfit(conn: Connection) -> None:
-    asked = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
-    version, encoding = conn.execute(text(asked)).one()
+    names = ("server_version_num", "server_encoding", "synchronous_commit")
+    asked = ", ".join(f"current_setting('{name}')" for name in names)
+    number, encoding, commits = conn.execute(text(f"SELECT {asked}")).one()
+    version = int(number)
+    if commits == "off":
+        log.warning(
+            "the database has synchronous_commit = off:"
+            " when it crashes, the last pushes are lost that were acknowledged"
+        )
     if version < _OLDEST_POSTGRES:
         why, remedy = f"it is PostgreSQL {version // 10000}", "use PostgreSQL 13 or later"
     elif encoding != "UTF8":
