@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from argosy.cli import verbs
-from argosy.cli.main import overview, parser
+from argosy.cli.main import command, overview, parser
 from argosy.cli.terminal.help import text
 from argosy.cli.terminal.reference import page
 
@@ -44,6 +44,27 @@ def test_the_reference_in_docs_is_current() -> None:
 def test_every_flag_says_what_it_does(verb: verbs.Verb) -> None:
     for action in parser(verb)._actions:
         assert action.help, f"{verb.name} {action.option_strings or action.dest}"
+
+
+@pytest.mark.parametrize(
+    "words", [["robot"], ["robot", "--help"], ["robot", "-h"], ["help", "robot"]]
+)
+def test_the_first_word_of_verbs_lists_them(words: list[str], capsys) -> None:
+    assert command(words) == 0
+    check("group-robot", capsys.readouterr().out)
+
+
+def test_the_settings_are_meant_where_an_alias_has_the_same_word(capsys) -> None:
+    assert command(["config", "--help"]) == 0
+    assert "config check" in capsys.readouterr().out
+
+
+def test_a_mistyped_second_word_is_answered_with_the_nearest_of_its_kind(capsys) -> None:
+    assert command(["robot", "lst"]) == 2
+    said = capsys.readouterr().err
+    assert "no verb 'robot lst'" in said
+    assert "did you mean `argosy robot list`" in said
+    assert "`argosy robot --help` lists the verbs" in said
 
 
 def test_every_alias_leads_to_a_verb() -> None:

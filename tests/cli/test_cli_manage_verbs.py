@@ -97,7 +97,7 @@ def test_a_robot_whose_secret_is_shown_once(desk: Desk) -> None:
         "robot", "create", "ci", "--project", project, "--allow", grant, "--days", "30"
     )
     robot = f"robot${project}+ci"
-    assert "only time the secret is shown" in made.err
+    assert "Keep the secret: it is not shown again." in made.err
     secret = next(line.split()[-1] for line in made.out.splitlines() if line.startswith("Secret"))
     assert secret not in desk.good("robot", "show", robot, "--json").out
     assert robot in desk.good("robot", "list", project).out
@@ -111,6 +111,12 @@ def test_a_robot_whose_secret_is_shown_once(desk: Desk) -> None:
     assert fresh != secret
     refused = desk("login", desk.company.host, "-u", robot, "-p", secret)
     assert refused.code == 3
+    changed = desk.good(
+        "robot", "update", robot, "--allow", f"repository:{project}/a:pull", "--json"
+    )
+    assert changed.json["grants"] == [f"repository:{project}/a:pull"]
+    assert changed.json["expires_at"]  # what is not named stays
+    assert desk("robot", "update", robot).code == 2
     desk.good("robot", "disable", robot)
     assert desk.good("robot", "show", robot, "--json").json["disabled"]
     desk.good("robot", "disable", robot, "--enable")
@@ -150,6 +156,13 @@ def test_users_are_made_locked_out_and_change_their_passwords(desk: Desk) -> Non
     assert desk("login", desk.company.host, "-u", user, "-p", new).code == 3
     desk.good("user", "disable", user, "--enable")
     assert desk.good("user", "show", user, "--json").json["disabled"] is False
+    changed = desk.good(
+        "user", "update", user, "--admin", "--email", "u@example.org", "--json"
+    ).json
+    assert (changed["admin"], changed["email"]) == (True, "u@example.org")
+    changed = desk.good("user", "update", user, "--admin=false", "--json").json
+    assert (changed["admin"], changed["email"]) == (False, "u@example.org")
+    assert desk("user", "update", user).code == 2
     other = name("u")
     desk.good("user", "create", other, "--password-stdin", "--admin", stdin=f"{PASSWORD}\n")
     desk.good("user", "delete", other)

@@ -63,6 +63,8 @@ def _run(words: list[str]) -> int:
         return 0
     if not words or words[0] in ("--help", "-h", "help"):
         return _help(words[1:])
+    if words[1:] in ([], ["--help"], ["-h"]) and verbs.below(words[0]):
+        return _help(words[:1])
     call = verbs.find(words)
     if call is None:
         raise _unknown(words)
@@ -110,14 +112,26 @@ def _await(outcome: Coroutine[Any, Any, int]) -> int:
 
 
 def _help(words: list[str]) -> int:
+    group = verbs.below(words[0]) if len(words) == 1 else []
     call = verbs.find(words)
-    if call is not None:
+    if group:
+        print(_group(words[0], group), end="")
+    elif call is not None:
         print(parser(call.verb).format_help(), end="")
     elif words:
         raise _unknown(words)
     else:
         print(overview(), end="")
     return 0
+
+
+def _group(word: str, group: Sequence[verbs.Verb]) -> str:
+    """What `argosy robot` prints."""
+    width = max(len(verb.name) for verb in group) + 2
+    lines = [f"Usage: argosy {word} VERB [ARGUMENTS]", ""]
+    lines += [f"  {verb.name:{width}}{verb.help}" for verb in group]
+    lines += ["", f"`argosy {word} VERB --help` tells more."]
+    return "\n".join(lines) + "\n"
 
 
 def overview() -> str:
@@ -142,12 +156,15 @@ def overview() -> str:
 def _unknown(words: list[str]) -> UsageError:
     import difflib
 
-    tried = " ".join(words[:2]) if words[0] in ("index", "imagetools", "buildx") else words[0]
-    known = [*(verb.name for verb in verbs.VERBS), *verbs.ALIASES]
+    group = verbs.below(words[0])
+    two = bool(group) or words[0] in ("imagetools", "buildx")
+    tried = " ".join(words[:2]) if two else words[0]
+    known = [verb.name for verb in group] or [*(verb.name for verb in verbs.VERBS), *verbs.ALIASES]
     near = difflib.get_close_matches(tried, known, n=3)
     hint = "did you mean " + " or ".join(f"`argosy {n}`" for n in near) + "?" if near else ""
+    where = f"argosy {words[0]}" if group else "argosy"
     return UsageError(
-        f"argosy has no verb {tried!r}", why=hint, remedy="`argosy --help` lists the verbs"
+        f"argosy has no verb {tried!r}", why=hint, remedy=f"`{where} --help` lists the verbs"
     )
 
 

@@ -4,7 +4,10 @@ import argparse
 
 from argosy.cli.options import Parser, add_json, add_tls
 
-HELP = "List the tags of a repository, one a line, in lexical order."
+HELP = (
+    "List the tags of a repository, one a line, in lexical order. `argosy tags history`, `tags undo`"
+    " and `tags rules` have a --help of their own."
+)
 
 
 def arguments(parser: Parser) -> None:

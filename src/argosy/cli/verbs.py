@@ -73,6 +73,7 @@ _TABLE = {
         ("robot create", "robot.create", "Make a robot account"),
         ("robot list", "robot.list", "List robot accounts"),
         ("robot show", "robot.show", "Show a robot account"),
+        ("robot update", "robot.update", "Change a robot account"),
         ("robot rotate", "robot.rotate", "Give a robot a new secret"),
         ("robot trust", "robot.trust", "Let CI jobs be a robot without a secret"),
         ("robot disable", "robot.disable", "Refuse a robot, or let it in again"),
@@ -83,6 +84,7 @@ _TABLE = {
         ("user create", "user.create", "Make a user"),
         ("user list", "user.list", "List the users"),
         ("user show", "user.show", "Show a user"),
+        ("user update", "user.update", "Change a user"),
         ("user disable", "user.disable", "Lock a user out, or let them in again"),
         ("user password", "user.password", "Change a password"),
         ("user totp", "user.totp", "Set up a second factor"),
@@ -149,6 +151,12 @@ class Call(NamedTuple):
 
     verb: Verb
     rest: list[str]
+
+
+def below(word: str) -> list[Verb]:
+    """The verbs that begin with a word which is none itself: `robot` has `robot create` and more."""
+    found = [verb for verb in VERBS if verb.name.split(" ")[0] == word]
+    return [] if any(verb.name == word for verb in found) else found
 
 
 def find(words: Sequence[str]) -> Call | None:

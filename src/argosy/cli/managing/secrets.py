@@ -23,9 +23,14 @@ def new_password(name: str, *, from_stdin: bool, twice: bool = True) -> str:
 
 def told_once(what: str) -> None:
     """Say, apart from the result, that a secret will not be shown again."""
+    told(f"Keep {what}: it is not shown again.")
+
+
+def told(words: str) -> None:
+    """Say something apart from the result."""
     import sys
 
-    print(f"This is the only time {what} is shown.", file=sys.stderr)
+    print(words, file=sys.stderr)
 
 
 async def asked_for(name: str, *, from_stdin: bool, current: bool) -> tuple[str, str]:

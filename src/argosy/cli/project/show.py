@@ -5,7 +5,7 @@ import argparse
 from argosy.cli.managing.options import add_registry, add_value
 from argosy.cli.options import Parser
 
-HELP = "Show a project: who may see it, its limits, and how much of its quota is used."
+HELP = "Show a project: who may see it, and its limits. What it holds, `argosy quota show` tells."
 
 
 def arguments(parser: Parser) -> None:

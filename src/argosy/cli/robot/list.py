@@ -5,7 +5,7 @@ import argparse
 from argosy.cli.managing.options import add_list, add_registry
 from argosy.cli.options import Parser
 
-HELP = "List the robots of a project, or with --system those of the system."
+HELP = "List the robots of a project; without one, those of the system."
 
 
 def arguments(parser: Parser) -> None:

@@ -25,7 +25,7 @@ async def run(args: argparse.Namespace) -> int:
     """Begin, confirm or remove."""
     from argosy.cli.managing.client import path
     from argosy.cli.managing.options import managing
-    from argosy.cli.managing.secrets import told_once
+    from argosy.cli.managing.secrets import told, told_once
     from argosy.cli.managing.views import CODES, TOTP, show
 
     async with managing(args) as api:
@@ -35,7 +35,8 @@ async def run(args: argparse.Namespace) -> int:
             await api.post(path("totp", "remove"), {"code": args.code})
         elif args.code:
             show(args, await api.post(path("totp", "confirm"), {"code": args.code}), CODES)
-            told_once("the recovery codes")
+            told_once("this list of recovery codes")
+            told("A password alone opens nothing any more: `argosy login --web` gets a token.")
         else:
             show(args, await api.post(path("totp")), TOTP)
             told_once("the key")
