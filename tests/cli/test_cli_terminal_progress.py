@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from argosy.cli.terminal.board import Board, title
 from argosy.cli.terminal.plain import Plain
-from argosy.cli.terminal.progress import Board, choose, showing, title
+from argosy.cli.terminal.progress import choose, showing
 from argosy.cli.terminal.rawjson import RawJSON, vertex_digest
 from argosy.cli.terminal.units import human_size, human_time
 from argosy.errors import UsageError

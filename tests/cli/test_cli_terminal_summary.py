@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy.cli.terminal.progress import Board, log_lines
+from argosy.cli.terminal.board import Board
+from argosy.cli.terminal.progress import log_lines
 from argosy.cli.terminal.summary import Summary, summarised
 from argosy.observe import Event, silent
 

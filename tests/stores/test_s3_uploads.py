@@ -742,10 +742,10 @@ async def test_memory_is_bounded_however_many_upload(
                 await asyncio.sleep(0.02)
             assert not taken
             # Two parts on their way in all; whoever else has filled one waits.
-            assert storage.room._free == 0
+            assert storage.ground.room._free == 0
             assert sum(upload.offset for upload in uploads) <= (2 + 5) * 9 * MIB
             s3_faults.gate.set()
-        assert storage.room._free == 16 * MIB
+        assert storage.ground.room._free == 16 * MIB
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])

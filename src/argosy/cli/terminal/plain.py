@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
-from argosy.cli.terminal.progress import Board, Clock, Line, is_transfer
+from argosy.cli.terminal.board import Board, Clock, Line, is_transfer
 from argosy.cli.terminal.units import human_size, human_time
 from argosy.observe import Event
 

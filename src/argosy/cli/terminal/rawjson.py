@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from argosy.cli.terminal.progress import Board, Line
+from argosy.cli.terminal.board import Board, Line
 from argosy.observe import Event
 
 

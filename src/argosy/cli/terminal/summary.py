@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from argosy.cli.terminal.progress import Board, Clock, Line, is_transfer
+from argosy.cli.terminal.board import Board, Clock, Line, is_transfer
 from argosy.cli.terminal.units import human_time
 from argosy.cli.terminal.visible import visible
 from argosy.observe import Event, Report

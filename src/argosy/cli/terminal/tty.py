@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from argosy.cli.terminal.progress import Board, Clock, Line
+from argosy.cli.terminal.board import TAIL, Board, Clock, Line
 from argosy.cli.terminal.units import human_size, human_time
 from argosy.observe import Event
 
@@ -33,7 +33,7 @@ _MARKS = {
 class Display:
     """A reporter that draws; events may come from any thread."""
 
-    def __init__(self, stream: TextIO, clock: Clock = time.monotonic, tail: int = 6) -> None:
+    def __init__(self, stream: TextIO, clock: Clock = time.monotonic, tail: int = TAIL) -> None:
         self._console = Console(file=stream, highlight=False)
         self._board = Board(clock, tail)
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from argosy.server.manage.operation import Operation
+from argosy.server.manage.operation import PUBLIC, Call, Nothing, Operation, Reply
 from argosy.server.manage.resources import (
     audit,
     factors,
@@ -22,8 +22,25 @@ from argosy.server.manage.resources import (
     workloads,
 )
 
+
+async def openapi(_call: Call[Nothing, Nothing]) -> Reply:
+    """The document of all this."""
+    return Reply(value=described())
+
+
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *system.OPERATIONS,
+    Operation(
+        id="getOpenAPI",
+        group="system",
+        method="GET",
+        path="/openapi.json",
+        summary="This API as an OpenAPI 3.1 document",
+        need=PUBLIC,
+        handler=openapi,
+        answer=msgspec.Raw,
+        example={"openapi": "3.1.1"},
+    ),
     *projects.OPERATIONS,
     *repositories.OPERATIONS,
     *tags.OPERATIONS,

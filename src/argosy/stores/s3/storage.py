@@ -22,9 +22,8 @@ from argosy.model.digest import HEX_LENGTH, Digest
 from argosy.stores.s3 import cleaning
 from argosy.stores.s3.bucket import Bucket, open_bucket
 from argosy.stores.s3.failures import Missing
-from argosy.stores.s3.flow import Room
 from argosy.stores.s3.options import S3Options
-from argosy.stores.s3.upload import S3Upload
+from argosy.stores.s3.upload import Ground, S3Upload
 
 log = logging.getLogger("argosy.stores.s3")
 
@@ -34,15 +33,13 @@ class S3Storage:
 
     def __init__(self, bucket: Bucket, ledger: UploadLedger, book: UploadBook) -> None:
         self.bucket: Final = bucket
-        self.ledger: Final = ledger
-        self.room: Final = Room(bucket.options.memory)
-        self.turns = 0  # requests of this process that are at an upload now
+        self.ground: Final = Ground(bucket, ledger)
         self._book = book
 
     @property
     def uploads(self) -> int:
         """How many uploads this process is at; others may wait for their next request."""
-        return self.turns
+        return self.ground.turns
 
     async def begin(self, owner: str, algorithm: str = "sha256") -> S3Upload:
         """A new upload for `owner`, hashed with `algorithm` as it comes."""
@@ -53,14 +50,14 @@ class S3Storage:
             )
         name = str(uuid.uuid4())
         await self._book.begin(owner, name, algorithm)
-        return S3Upload(self, name, State(algorithm=algorithm))
+        return S3Upload(self.ground, name, State(algorithm=algorithm))
 
     async def resume(self, owner: str, id: str) -> S3Upload:  # noqa: A002
         """The upload of that name and owner, whichever node began it; NotFound if there is none."""
         state = await self._book.find(owner, id) if len(id) <= _ID_LENGTH else None
         if state is None:
             raise UploadLost(f"no upload {id!r}", why="it was never begun, or has ended or expired")
-        return S3Upload(self, id, state)
+        return S3Upload(self.ground, id, state)
 
     @asynccontextmanager
     async def open(
@@ -91,7 +88,7 @@ class S3Storage:
     async def sweep(self, max_age: float) -> int:
         """Remove uploads nobody has written to for `max_age` seconds; how many. Any node may."""
         token = uuid.uuid4().hex
-        return await cleaning.sweep(self.bucket, self.ledger, self._book, max_age, token)
+        return await cleaning.sweep(self.bucket, self.ground.ledger, self._book, max_age, token)
 
     def link(self, digest: Digest, key: str) -> str | None:  # noqa: ARG002 - the key says it all
         """A URL that gives the bytes to whoever has it, for a short while; None: ask us."""

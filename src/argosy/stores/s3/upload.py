@@ -14,22 +14,20 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from argosy.concurrency import between, in_thread
 from argosy.content.blob_storage import Claim, Stored, UploadBusy, UploadLost
-from argosy.content.upload_ledger import Held, State
+from argosy.content.upload_ledger import Held, State, UploadLedger
 from argosy.errors import ArgosyError, DigestMismatch, SizeMismatch, StorageUnavailable
 from argosy.model.digest import Digest
 from argosy.stores import hashing
 from argosy.stores.hashing import RunningHash
 from argosy.stores.s3 import cleaning, naming
+from argosy.stores.s3.bucket import Bucket
 from argosy.stores.s3.failures import Missing
-from argosy.stores.s3.flow import PartFlow, Target
+from argosy.stores.s3.flow import PartFlow, Room, Target
 from argosy.stores.s3.options import SMALLEST_PART
-
-if TYPE_CHECKING:
-    from argosy.stores.s3.storage import S3Storage
 
 log = logging.getLogger("argosy.stores.s3")
 
@@ -38,13 +36,23 @@ _INLINE: Final = 32 << 10  # bytes of a tail that go into the ledger's row
 _SAFE_GAP: Final = 8  # part numbers that a turn which ended badly may still be using
 
 
+class Ground:
+    """What all uploads of a process stand on; `turns` is how many requests are at one now."""
+
+    def __init__(self, bucket: Bucket, ledger: UploadLedger) -> None:
+        self.bucket: Final = bucket
+        self.ledger: Final = ledger
+        self.room: Final = Room(bucket.options.memory)
+        self.turns = 0
+
+
 class S3Upload:
     """An upload as it was found; `offset` is how many bytes are there."""
 
-    def __init__(self, storage: "S3Storage", id: str, state: State) -> None:  # noqa: A002
+    def __init__(self, ground: Ground, id: str, state: State) -> None:  # noqa: A002
         self.id: Final = id
         self.offset = state.offset
-        self._storage = storage
+        self._ground = ground
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["S3Turn"]:
@@ -55,9 +63,9 @@ class S3Upload:
         claim = Claim(self.id, uuid.uuid4().hex)
         held = await self._hold(claim)
         failed: Exception | None = None
-        self._storage.turns += 1
+        self._ground.turns += 1
         async with asyncio.TaskGroup() as group:
-            turn = S3Turn(self._storage, self, claim, held, group)
+            turn = S3Turn(self._ground, self, claim, held, group)
             try:
                 await turn.enter(held.before)
                 yield turn
@@ -67,16 +75,16 @@ class S3Upload:
                 await turn.abandon()
                 raise
             finally:
-                self._storage.turns -= 1
+                self._ground.turns -= 1
             failed = await turn.leave(failed)
         if failed is not None:
             raise failed
 
     async def _hold(self, claim: Claim) -> Held:
         until = time.monotonic() + PATIENCE
-        storage = self._storage
+        ground = self._ground
         while True:
-            held = await storage.ledger.take(claim, storage.bucket.options.lease)
+            held = await ground.ledger.take(claim, ground.bucket.options.lease)
             if held is not None:
                 return held
             pause = between(0.05, 0.2)
@@ -93,7 +101,7 @@ class S3Turn:
 
     def __init__(
         self,
-        storage: "S3Storage",
+        ground: Ground,
         upload: S3Upload,
         claim: Claim,
         held: Held,
@@ -101,14 +109,14 @@ class S3Turn:
     ) -> None:
         self._upload = upload
         self._claim = claim
-        self._ledger = storage.ledger
-        self._bucket = bucket = storage.bucket
+        self._ledger = ground.ledger
+        self._bucket = bucket = ground.bucket
         self._state = state = held.state
         upload.offset = state.offset
         own = naming.blob(claim.holder)
         self._target = Target(state.key or own, bucket.begin_parts, state.multipart)
         self._target.last = max((part.number for part in state.parts), default=0)
-        self._flow = PartFlow(bucket, storage.room, group, self._target)
+        self._flow = PartFlow(bucket, ground.room, group, self._target)
         self._group = group
         self._hash = _hash_of(state)
         self._loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta, Struct
 
 from argosy import __version__
@@ -95,13 +94,6 @@ _ROLES: Final = Page(
 )
 
 
-async def openapi(_call: Call[Nothing, Nothing]) -> Reply:
-    """The document of all this."""
-    from argosy.server.manage.operations import described  # noqa: PLC0415 - the table has this one
-
-    return Reply(value=described())
-
-
 OPERATIONS: Final = (
     Operation(
         id="getHealth",
@@ -148,16 +140,5 @@ OPERATIONS: Final = (
         example=Page(
             items=[RoleTable(role="limited-guest", permissions=["project:read", "repository:pull"])]
         ),
-    ),
-    Operation(
-        id="getOpenAPI",
-        group="system",
-        method="GET",
-        path="/openapi.json",
-        summary="This API as an OpenAPI 3.1 document",
-        need=PUBLIC,
-        handler=openapi,
-        answer=msgspec.Raw,
-        example={"openapi": "3.1.1"},
     ),
 )
