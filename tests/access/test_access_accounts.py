@@ -370,6 +370,25 @@ async def test_one_cannot_revoke_anothers_token(access: Access) -> None:
         await access.personal.revoke(BY, "pat", token.id)
 
 
+async def test_a_user_has_so_many_tokens_and_each_its_name_whatever_was_revoked_before(
+    access: Access, database: Database
+) -> None:
+    dev = await who(access, "dev")
+
+    def rows(first: int, last: int, revoked_at: int | None) -> list[dict[str, Any]]:
+        of = {"user_id": dev.id, "scopes": [], "created_at": 1, "revoked_at": revoked_at}
+        return [{**of, "name": f"t{n}", "hash": f"{n:064x}"} for n in range(first, last)]
+
+    revoked, good = rows(0, 2500, 2), rows(2500, 2699, None)
+    await database.write(lambda conn: conn.execute(insert(t.tokens), revoked))
+    await access.personal.create(BY, dev, NewToken(name="t1"))
+    with pytest.raises(Conflict, match="there is a token"):
+        await access.personal.create(BY, dev, NewToken(name="t1"))
+    await database.write(lambda conn: conn.execute(insert(t.tokens), good))
+    with pytest.raises(Conflict, match="200 tokens"):
+        await access.personal.create(BY, dev, NewToken(name="t2"))
+
+
 # Members
 
 

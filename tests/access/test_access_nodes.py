@@ -1,12 +1,15 @@
 """Several nodes on one PostgreSQL are one registry: they count guesses together, and hear of changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
 from sqlalchemy import insert
 
+from argosy.access.accounts.conflicts import Conflict
+from argosy.access.accounts.personal import NewToken
+from argosy.access.accounts.robots import NewRobot, RobotChange
 from argosy.access.accounts.users import NewUser, UserChange
 from argosy.access.permissions.permission import Action, Permission, Resource, Role
 from argosy.access.permissions.principal import Principal
@@ -100,3 +103,53 @@ async def test_a_refresh_token_of_one_node_is_good_on_the_other(nodes: list[Acce
     assert await other.refreshing.redeem(refresh) == dev
     await one.users.set_password(SYSTEM, "dev", "another good one")
     assert await other.refreshing.redeem(refresh) is WRONG
+
+
+async def test_of_several_that_change_the_same_at_once_one_finds_it_as_it_was(
+    nodes: list[Access],
+) -> None:
+    system = Principal(name="argosy", kind="system")
+    grants = ["repository:team/**:pull"]
+    robot, _ = await nodes[0].robots.create(SYSTEM, system, NewRobot(name="ci", grants=grants))
+    member, _ = await nodes[0].members.put(SYSTEM, "team", "user", "dev", Role.GUEST)
+    user = await nodes[0].users.get("dev")
+
+    def expects(before: object) -> Callable[[object], None]:
+        def check(found: object) -> None:
+            if found != before:
+                raise Conflict("it has changed")
+
+        return check
+
+    def change(node: Access, kind: str, number: int) -> Awaitable[object]:
+        if kind == "user":
+            return node.users.update(SYSTEM, "dev", UserChange(email=f"{number}@x"), expects(user))
+        if kind == "robot":
+            text = RobotChange(description=str(number))
+            return node.robots.update(SYSTEM, system, robot.name, text, expects(robot))
+        role, check = (Role.DEVELOPER, Role.MAINTAINER)[number // 2 % 2], expects(member)
+        return node.members.put(SYSTEM, "team", "user", "dev", role, check=check)
+
+    for kind in ("user", "robot", "member"):
+        at_once = [change(nodes[number % 2], kind, number) for number in range(6)]
+        found = await asyncio.gather(*at_once, return_exceptions=True)
+        refused = [each for each in found if isinstance(each, Conflict)]
+        assert len(refused) == len(found) - 1, kind
+
+
+async def test_of_two_admins_who_leave_at_once_one_stays(nodes: list[Access]) -> None:
+    await nodes[0].users.create(SYSTEM, NewUser(name="other", is_admin=True))
+    leaving = [
+        node.users.update(SYSTEM, name, UserChange(is_admin=False))
+        for node, name in zip(nodes, ("root", "other"), strict=True)
+    ]
+    found = await asyncio.gather(*leaving, return_exceptions=True)
+    assert [isinstance(each, Conflict) for each in found].count(True) == 1
+
+
+async def test_of_tokens_made_at_once_one_gets_the_name(nodes: list[Access]) -> None:
+    dev = await nodes[0].logins.basic("dev", GOOD, THERE)
+    assert isinstance(dev, Principal)
+    made = [node.personal.create(SYSTEM, dev, NewToken(name="ci")) for node in nodes * 3]
+    found = await asyncio.gather(*made, return_exceptions=True)
+    assert [isinstance(each, Conflict) for each in found].count(True) == 5

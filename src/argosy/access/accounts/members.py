@@ -57,7 +57,7 @@ class Members:
             key = _project(conn, project)
             if kind == "user" and users.user(conn, name) is None:
                 raise NotFound(f"no user {name}", remedy="they become one at their first login")
-            before = users.member(conn, key, kind, name)
+            before = users.hold_member(conn, key, kind, name)
             if check is not None:
                 check(before)
             if before is None or before.role != role:
@@ -81,10 +81,12 @@ class Members:
         """Take the role away; NotFound."""
 
         def write(conn: Connection) -> None:
-            found = _known(conn, project, kind, name)
+            key = _project(conn, project)
+            if (found := users.hold_member(conn, key, kind, name)) is None:
+                raise _not_one(project, kind, name)
             if check is not None:
                 check(found)
-            users.remove_member(conn, _project(conn, project), kind, name)
+            users.remove_member(conn, key, kind, name)
             details = {"was": found.role}
             record(conn, by, _entry("member.remove", project, (kind, name), details))
 
@@ -92,10 +94,13 @@ class Members:
 
 
 def _known(conn: Connection, project: str, kind: str, name: str) -> Member:
-    found = users.member(conn, _project(conn, project), kind, name)
-    if found is None:
-        raise NotFound(f"no {kind} {name} in project {project}")
+    if (found := users.member(conn, _project(conn, project), kind, name)) is None:
+        raise _not_one(project, kind, name)
     return found
+
+
+def _not_one(project: str, kind: str, name: str) -> NotFound:
+    return NotFound(f"no {kind} {name} in project {project}")
 
 
 def _project(conn: Connection, name: str) -> int:

@@ -31,6 +31,7 @@ from argosy.errors import NotFound, UsageError
 from argosy.values import frozen
 
 Check = Callable[[Robot], object]
+_Look = Callable[[Connection, str], Robot | None]
 
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _LONGEST: Final = 100
@@ -141,7 +142,7 @@ class Robots:
             values["expires_at"] = change.expires_at or None
 
         def write(conn: Connection) -> Robot:
-            robot = _known(conn, name)
+            robot = _known(conn, name, robots.hold_robot)
             if check is not None:
                 check(robot)
             if values:
@@ -163,7 +164,7 @@ class Robots:
         secret = new_secret(Secret.ROBOT)
 
         def write(conn: Connection) -> None:
-            robot = _known(conn, name)
+            robot = _known(conn, name, robots.hold_robot)
             until = int((time.time() + overlap) * 1e6) if overlap else None
             values = {
                 "secret": hashed(secret),
@@ -181,7 +182,7 @@ class Robots:
         """Forget a robot; NotFound."""
 
         def write(conn: Connection) -> None:
-            robot = _known(conn, name)
+            robot = _known(conn, name, robots.hold_robot)
             if check is not None:
                 check(robot)
             robots.remove_robot(conn, robot.id)
@@ -262,8 +263,8 @@ def _project(conn: Connection, name: str) -> int:
     return found
 
 
-def _known(conn: Connection, name: str) -> Robot:
-    if (found := robots.robot(conn, name)) is None:
+def _known(conn: Connection, name: str, look: _Look = robots.robot) -> Robot:
+    if (found := look(conn, name)) is None:
         raise NotFound(f"no robot {name}")
     return found
 

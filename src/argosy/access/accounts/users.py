@@ -15,6 +15,7 @@ from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
+from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.people import users
 from argosy.catalog.people.users import LOCAL, User
 from argosy.errors import NotFound, UsageError
@@ -22,6 +23,8 @@ from argosy.values import frozen
 
 Check = Callable[[User], object]
 """Sees the user as it is in the transaction of the change, and may raise (If-Match)."""
+
+_Look = Callable[[Connection, str], User | None]
 
 ADMIN: Final = "admin"
 
@@ -79,7 +82,7 @@ class Users:
         """The user with that changed; NotFound, Conflict if nobody would administer the system."""
 
         def write(conn: Connection) -> User:
-            user = _known(conn, name)
+            user = _known(conn, name, users.hold_user)
             if check is not None:
                 check(user)
             values = {
@@ -103,7 +106,7 @@ class Users:
         """Forget a user; the robots they made are disabled until somebody adopts them."""
 
         def write(conn: Connection) -> None:
-            user = _known(conn, name)
+            user = _known(conn, name, users.hold_user)
             if check is not None:
                 check(user)
             _keep_an_admin(conn, user)
@@ -123,7 +126,7 @@ class Users:
         stored = await self._logins.passwords.hash(password or once)
 
         def write(conn: Connection) -> None:
-            user = _known(conn, name)
+            user = _known(conn, name, users.hold_user)
             _set_password(conn, user, stored, must_change=bool(once))
             throttle.forget(conn, name)
             record(conn, by, Entry(action="user.password", resource=name))
@@ -217,7 +220,10 @@ def _set_password(conn: Connection, user: User, stored: str, *, must_change: boo
 
 
 def _keep_an_admin(conn: Connection, user: User) -> None:
-    if user.is_admin and not user.disabled and not users.other_admins(conn, user.id):
+    if not user.is_admin or user.disabled:
+        return
+    exclusive(conn, Space.WORK, "admins")  # two admins at once may each be the other's last
+    if not users.other_admins(conn, user.id):
         raise Conflict(
             f"{user.name} is the last system admin",
             why="nobody could administer the registry any more",
@@ -225,8 +231,8 @@ def _keep_an_admin(conn: Connection, user: User) -> None:
         )
 
 
-def _known(conn: Connection, name: str) -> User:
-    if (found := users.user(conn, name)) is None:
+def _known(conn: Connection, name: str, look: _Look = users.user) -> User:
+    if (found := look(conn, name)) is None:
         raise NotFound(f"no user {name}")
     return found
 

@@ -44,6 +44,12 @@ def robot(conn: Connection, name: str) -> Robot | None:
     return _robot(conn.execute(_ALL.where(_r.name == name)).one_or_none())
 
 
+def hold_robot(conn: Connection, name: str) -> Robot | None:
+    """As `robot`; nobody else changes it until the transaction ends."""
+    found = _ALL.where(_r.name == name).with_for_update(of=t.robots)
+    return _robot(conn.execute(found).one_or_none())
+
+
 def robot_by_id(conn: Connection, key: int) -> Robot | None:
     """The robot with that key."""
     return _robot(conn.execute(_ALL.where(_r.id == key)).one_or_none())

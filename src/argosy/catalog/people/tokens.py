@@ -70,6 +70,12 @@ def tokens_page(conn: Connection, user: int, after: int, count: int) -> list[Per
     return [made for row in conn.execute(found) if (made := _token(row)) is not None]
 
 
+def good_names(conn: Connection, user: int) -> list[str]:
+    """What those of a user's tokens are called that open something."""
+    good = _p.revoked_at.is_(None) & (_p.expires_at.is_(None) | (_p.expires_at > t.now()))
+    return list(conn.execute(select(_p.name).where(_p.user_id == user, good)).scalars())
+
+
 def add_token(conn: Connection, values: Mapping[str, Any]) -> int:
     """A new row; its key."""
     made = conn.execute(insert(t.tokens).values(created_at=t.now(), **values))

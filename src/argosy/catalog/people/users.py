@@ -8,7 +8,7 @@ all of it changes seldom.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, select, update
 
 from argosy.catalog import schema as t
 from argosy.catalog.databases.announcing import Key, changed
@@ -65,6 +65,12 @@ _COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
 def user(conn: Connection, name: str) -> User | None:
     """The user of that name."""
     return _user(conn.execute(select(*_COLUMNS).where(_u.name == name)).one_or_none())
+
+
+def hold_user(conn: Connection, name: str) -> User | None:
+    """As `user`; nobody else changes them until the transaction ends."""
+    found = select(*_COLUMNS).where(_u.name == name).with_for_update()
+    return _user(conn.execute(found).one_or_none())
 
 
 def user_by_id(conn: Connection, key: int) -> User | None:
@@ -176,10 +182,19 @@ def roles(conn: Connection, name: str, in_groups: Iterable[str]) -> list[tuple[s
 
 def member(conn: Connection, project: int, kind: str, name: str) -> Member | None:
     """One member of a project."""
-    m = t.members.c
-    found = select(t.members).where(m.project_id == project, m.kind == kind, m.name == name)
-    row = conn.execute(found).one_or_none()
+    row = conn.execute(_one_member(project, kind, name)).one_or_none()
     return None if row is None else _member(row)
+
+
+def hold_member(conn: Connection, project: int, kind: str, name: str) -> Member | None:
+    """As `member`; nobody else changes the role until the transaction ends."""
+    row = conn.execute(_one_member(project, kind, name).with_for_update()).one_or_none()
+    return None if row is None else _member(row)
+
+
+def _one_member(project: int, kind: str, name: str) -> Select[Any]:
+    m = t.members.c
+    return select(t.members).where(m.project_id == project, m.kind == kind, m.name == name)
 
 
 def members_page(
