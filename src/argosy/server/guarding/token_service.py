@@ -41,6 +41,7 @@ _ISSUED: Final = f"{_TYPE}access_token"
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 """RFC 8693: the token of a CI job for one of ours."""
 
+_NUL: Final = "the request has a NUL character in it"  # PostgreSQL has no text with one
 _YES: Final = frozenset({"true", "1", "yes"})
 _HEADERS: Final = (
     ("Content-Type", "application/json"),
@@ -93,6 +94,8 @@ class TokenService:
             )
 
     async def _answer(self, request: Request) -> Response:
+        if "%00" in request.target:
+            raise UsageError(_NUL)
         if request.path == JWKS_PATH:
             return self._jwks(request)
         if request.method == "GET":
@@ -209,6 +212,8 @@ async def _form(request: Request) -> dict[str, list[str]]:
     if kind != _FORM:
         raise UsageError(f"the body has to be {_FORM}")
     body = await request.body.read(_LONGEST_FORM)
+    if b"%00" in body or b"\0" in body:
+        raise UsageError(_NUL)
     try:
         return parse_qs(
             body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"

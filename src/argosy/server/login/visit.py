@@ -53,7 +53,8 @@ class Visit:
         body = await self.request.body.read(_LARGEST)
         if kind == "application/x-www-form-urlencoded":
             fields = parse_qs(body.decode("latin-1"), keep_blank_values=True, max_num_fields=50)
-            self.form = {name: values[0] for name, values in fields.items()}
+            # PostgreSQL has no text with NUL; and nobody types one.
+            self.form = {name: values[0].replace("\0", "") for name, values in fields.items()}
 
     def is_of_another_site(self) -> bool:
         """Whether a page that is not ours sent the form (what its browser says of it)."""

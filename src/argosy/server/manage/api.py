@@ -60,6 +60,8 @@ class Manage:
             return problems.answer(failure, request)
 
     async def _answer(self, request: Request) -> Response:
+        if "%00" in request.target:  # PostgreSQL has no text with NUL, and no name has one
+            raise Refusal(400, "invalid", "the request has a NUL character in it")
         found = self._routed(request)
         if isinstance(found, Unrouted):
             return _unrouted(request, found)
