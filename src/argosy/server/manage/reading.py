@@ -1,6 +1,5 @@
 """What a client sends, read strictly: path, query, headers and body; each refusal names the field."""
 
-import ast
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
@@ -13,6 +12,7 @@ from argosy.server.http.messages import Request
 from argosy.server.manage.operation import Nothing, Operation
 from argosy.server.manage.problems import Refusal, invalid
 from argosy.server.manage.values import PATH_TYPES
+from argosy.server.manage.wording import plain
 
 MOST: Final = 256 << 10
 """Bytes of a body, at most."""
@@ -20,8 +20,6 @@ MOST: Final = 256 << 10
 _WHERE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_FORM = re.compile(r"matching regex ('.*'|\".*\")$")
-_END: Final = r"\Z"
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _SWITCH: Final = {"true": True, "false": False}
 _JSON_TYPES: Final = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
@@ -172,6 +170,4 @@ def _plain(message: str) -> tuple[str, str]:
     for pattern, words in ((_UNKNOWN, "there is no such field"), (_MISSING, "it is missing")):
         if named := pattern.fullmatch(detail):
             return ".".join(filter(None, (field, named[1]))), words
-    if form := _FORM.search(detail):
-        return field, f"it has to fit {ast.literal_eval(form[1]).replace(_END, '$')}"
-    return field, detail.replace("`", "")
+    return field, plain(detail)
