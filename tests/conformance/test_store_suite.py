@@ -14,7 +14,8 @@ from argosy.content.store import Source, Store
 from argosy.content.suite import CHECKS, Check, Place
 from argosy.model.reference import Reference
 from argosy.server.config.sections import ServerSection, ServerSettings
-from argosy.server.http.server import Server, ServerOptions
+from argosy.server.http.common import ServerOptions
+from argosy.server.http.server import Server
 from argosy.server.starting.opening import embedded, open_app
 from argosy.settings import Settings
 from argosy.stores.archive import read_archive, write_archive

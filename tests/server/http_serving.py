@@ -13,8 +13,9 @@ from typing import Self
 
 import uvloop
 
+from argosy.server.http.common import ServerOptions
 from argosy.server.http.messages import Handler
-from argosy.server.http.server import Server, ServerOptions
+from argosy.server.http.server import Server
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from argosy.errors import NetworkError
+from argosy.server.http.common import ServerOptions
 from argosy.server.http.messages import ClientGone, FileBody, Request, Response
-from argosy.server.http.server import ServerOptions
 from tests.server.http_serving import Raw, Running, serving
 
 OK = Response(200, (), b"hello")
@@ -178,7 +178,7 @@ def test_a_client_that_vanishes_in_its_download_leaks_no_descriptor_and_no_threa
                 client.get("/")
                 client.exactly(1000)
         eventually(lambda: descriptors() == before)
-        eventually(server.server.pool._work_queue.empty)
+        eventually(server.server.common.pool._work_queue.empty)
         assert threading.active_count() < 40
 
 

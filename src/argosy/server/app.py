@@ -5,8 +5,8 @@ from typing import Final
 from argosy.catalog.catalog import Catalog
 from argosy.meters import declared as meters
 from argosy.server.guarding.admission import Admission
+from argosy.server.http.common import AccessLog
 from argosy.server.http.messages import Handler, Request, Response
-from argosy.server.http.server import AccessLog
 from argosy.server.limits.setting_up import Limiting, unlimited
 from argosy.server.manage.mount import Mount
 from argosy.server.manage.services import Services

@@ -60,13 +60,13 @@ class IncomingBody:
     async def into(self, sink: Sink) -> int:
         """Feed every byte to `sink`, in order, in a worker thread; returns the number of bytes."""
         self._begin()
-        buffer = self._wire.server.buffers.take()
+        buffer = self._wire.common.buffers.take()
         try:
             take = self._through_loop if self._wire.secure else self._past_loop
             self.received = await take(sink, buffer)
             return self.received
         finally:
-            self._wire.server.buffers.give(buffer)
+            self._wire.common.buffers.give(buffer)
 
     async def _past_loop(self, sink: Sink, buffer: mmap.mmap) -> int:
         wire = self._wire

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import mmap
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import uvloop
 
@@ -16,79 +15,21 @@ from argosy.concurrency import in_thread
 from argosy.errors import NetworkError
 from argosy.meters import declared as meters
 from argosy.server.http import rendering
-from argosy.server.http.messages import PIECE, Handler, Request
-from argosy.server.http.rendering import Clock
+from argosy.server.http.common import Common, ServerOptions
+from argosy.server.http.messages import Handler
 from argosy.server.http.session import Session
-from argosy.server.http.wire import MAX_AHEAD, Wire
-from argosy.values import frozen
-
-if TYPE_CHECKING:
-    import socket
-    from ssl import SSLContext
+from argosy.server.http.wire import Wire
 
 T = TypeVar("T")
 log = logging.getLogger("argosy.server.http")
-
-AccessLog = Callable[[Request, int, int, float], None]
-"""Told after each answer: the request, its status, the bytes of the body, the seconds it took."""
-
-_BUFFERS_KEPT: Final = 16
-
-
-@frozen(kw_only=True)
-class ServerOptions:
-    """Where to listen, and how much patience to have. Times are seconds, sizes bytes."""
-
-    host: str = "127.0.0.1"
-    port: int = 0  # 0: a free one
-    unix: str | None = None  # a socket's path, instead of host and port
-    inherited: "socket.socket | None" = None  # bound already, and shared with other processes
-    tls: "SSLContext | None" = None
-    log: AccessLog | None = None
-    request_ids: bool = False  # answers carry X-Request-Id
-    max_connections: int = 4096
-    head_timeout: float = 20.0  # for the whole head of a request
-    idle_timeout: float = 90.0  # between two requests; longer than clients keep connections
-    transfer_timeout: float = 60.0  # for the next `least_progress` bytes of a body, either way
-    least_progress: int = 4096
-    linger: float = 5.0  # for a client to see an answer that ends the connection
-    workers: int = 16  # threads that move bodies
-    backlog: int = 1024
-
-
-class Buffers:
-    """Big buffers for bodies, used again: fresh ones cost page faults.
-
-    They begin at a page, so that a sink may write them past the page cache (O_DIRECT).
-    """
-
-    __slots__ = ("_free",)
-
-    def __init__(self) -> None:
-        self._free: list[mmap.mmap] = []
-
-    def take(self) -> mmap.mmap:
-        """A buffer of one piece, with whatever is in it."""
-        return self._free.pop() if self._free else mmap.mmap(-1, PIECE)
-
-    def give(self, buffer: mmap.mmap) -> None:
-        """Take it back; the caller keeps no view of it."""
-        if len(self._free) < _BUFFERS_KEPT:
-            self._free.append(buffer)
 
 
 class Server:
     """Serves one handler on one address, from `start` to `shutdown` (or as a context manager)."""
 
     def __init__(self, handler: Handler, options: ServerOptions | None = None) -> None:
-        self.handler = handler
-        self.options = options or ServerOptions()
-        self.closing = False
-        self.clock = Clock()
-        self.buffers = Buffers()
-        self.scratch = memoryview(bytearray(MAX_AHEAD))
-        self.loop: asyncio.AbstractEventLoop
-        self.pool: ThreadPoolExecutor
+        self.options: Final = options or ServerOptions()
+        self.common: Final = Common(handler, self.options)
         self._sessions: dict[Wire, Session | None] = {}  # every connection; None: turned away
         self._empty = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,12 +47,12 @@ class Server:
     async def start(self) -> None:
         """Listen; NetworkError when the address cannot be had."""
         options = self.options
-        self.loop = asyncio.get_running_loop()
-        self.pool = ThreadPoolExecutor(options.workers, thread_name_prefix="argosy-bulk")
+        self.common.loop = asyncio.get_running_loop()
+        self.common.pool = ThreadPoolExecutor(options.workers, thread_name_prefix="argosy-bulk")
         try:
             self._listener = await self._listen()
         except OSError as e:
-            self.pool.shutdown()
+            self.common.pool.shutdown()
             where = options.unix or f"{options.host}:{options.port}"
             raise NetworkError(
                 f"cannot listen on {where}",
@@ -125,8 +66,8 @@ class Server:
         options = self.options
         handshake = options.head_timeout if options.tls else None
         if options.unix is not None:
-            return await self.loop.create_unix_server(
-                lambda: Wire(self),
+            return await self.common.loop.create_unix_server(
+                lambda: Wire(self.common, self),
                 options.unix,
                 ssl=options.tls,
                 backlog=options.backlog,
@@ -135,8 +76,8 @@ class Server:
         where: dict[str, Any] = {"host": options.host, "port": options.port}
         if options.inherited is not None:
             where = {"sock": options.inherited}
-        return await self.loop.create_server(
-            lambda: Wire(self),
+        return await self.common.loop.create_server(
+            lambda: Wire(self.common, self),
             **where,
             ssl=options.tls,
             backlog=options.backlog,
@@ -147,7 +88,7 @@ class Server:
         """A client has connected: start its session, unless there are too many."""
         full = len(self._sessions) >= self.options.max_connections
         self._sessions[wire] = None
-        if self.closing:
+        if self.common.closing:
             wire.transport.abort()
             return
         if full:
@@ -162,13 +103,13 @@ class Server:
         answer = rendering.problem(503, "the server has as many connections as it may have")
         assert isinstance(answer.body, bytes)
         end = b"Retry-After: 1\r\nConnection: close\r\n\r\n"
-        wire.write(rendering.render(answer) + self.clock.date + end + answer.body)
+        wire.write(rendering.render(answer) + self.common.clock.date + end + answer.body)
         wire.close()
 
     def closed(self, wire: Wire) -> None:
         """A connection is gone."""
         self._sessions.pop(wire, None)
-        if self.closing and not self._sessions:
+        if self.common.closing and not self._sessions:
             self._empty.set()
 
     async def _tick(self) -> None:
@@ -179,10 +120,10 @@ class Server:
         )
         pause = min(1.0, shortest / 4)
         while True:
-            expected = self.loop.time() + pause
+            expected = self.common.loop.time() + pause
             await asyncio.sleep(pause)
-            self.clock.tick()
-            now = self.loop.time()
+            self.common.clock.tick()
+            now = self.common.loop.time()
             meters.LOOP_LAG.set(max(0.0, now - expected))
             meters.CONNECTIONS.set(len(self._sessions))
             for wire in [w for w in self._sessions if w.deadline < now]:
@@ -192,7 +133,7 @@ class Server:
         """Accept no more, let running requests end for `grace` seconds, then break them off."""
         if self._listener is None:
             return
-        self.closing = True
+        self.common.closing = True
         self._listener.close()
         for wire, session in list(self._sessions.items()):
             if session is not None and not session.busy:
@@ -219,7 +160,7 @@ class Server:
                 wire.abort()
 
     def _clean_up(self) -> None:
-        self.pool.shutdown()
+        self.common.pool.shutdown()
         if self.options.unix is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self.options.unix)

@@ -31,7 +31,7 @@ class Session:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.busy = False
-        self._server = wire.server
+        self._common = wire.common
         self._heads = HeadReader()
         self._scanned = 0
         self._id_field = b""  # of the request at hand
@@ -58,9 +58,9 @@ class Session:
 
     async def _next_head(self) -> Head | None:
         """The next head; None when either side is done."""
-        wire, options = self.wire, self._server.options
+        wire, options = self.wire, self._common.options
         if not wire.pending:
-            if self._server.closing:
+            if self._common.closing:
                 return None
             wire.deadline = wire.loop.time() + options.idle_timeout
             await wire.more()
@@ -124,19 +124,19 @@ class Session:
         if wire.secure:
             request.scheme = "https"
             request.certificate = wire.certificate
-        if self._server.options.request_ids:
+        if self._common.options.request_ids:
             self._id_field = b"X-Request-Id: %b\r\n" % request.id.encode()
         status, sent = _CLIENT_GONE, 0
         try:
             response = await self._call(request)
-            keep = head.keeps_alive and not self._server.closing and _keeps(response, head)
+            keep = head.keeps_alive and not self._common.closing and _keeps(response, head)
             unread = None if body is None or body.framing.done else body
             if unread is not None:
                 keep = keep and unread.skippable
             status = response.status
             status, sent = await self._send(request, response, head, keep=keep)
         finally:
-            if (tell := self._server.options.log) is not None:
+            if (tell := self._common.options.log) is not None:
                 tell(request, status, sent, time.perf_counter() - began)
         if unread is not None:
             await (unread.skip() if keep else wire.swallow())
@@ -144,7 +144,7 @@ class Session:
 
     async def _call(self, request: Request) -> Response:
         try:
-            return await self._server.handler(request)
+            return await self._common.handler(request)
         except ClientGone:
             raise
         except BadRequest as e:
@@ -160,7 +160,7 @@ class Session:
         self, response: Response, head: Head | None, *, keep: bool, extra: bytes = b""
     ) -> bytes:
         rendered = (response.rendered or rendering.render(response)) + self._id_field
-        clock = self._server.clock
+        clock = self._common.clock
         if keep and head is not None and head.minor == "1":
             return rendered + extra + clock.date_and_end
         return rendered + extra + clock.date + (_KEEP_1_0 if keep else _CLOSE)

@@ -9,22 +9,29 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from argosy.server.http.bulk import Paced, Pause, Transfer, duplicate
+from argosy.server.http.common import MAX_AHEAD, Common
 from argosy.server.http.messages import ClientGone
-
-if TYPE_CHECKING:
-    from argosy.server.http.server import Server
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_AHEAD: Final = 64 * 1024
-"""Bytes kept beyond the request being answered; then the client has to wait."""
-
 NEVER: Final = float("inf")
 _HIGH_WATER: Final = 256 * 1024
+
+
+class Owner(Protocol):
+    """Who counts the connections."""
+
+    def opened(self, wire: "Wire") -> None:
+        """A client has connected."""
+        ...
+
+    def closed(self, wire: "Wire") -> None:
+        """A connection is gone."""
+        ...
 
 
 class Wire(asyncio.BufferedProtocol):
@@ -32,9 +39,10 @@ class Wire(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, server: "Server") -> None:
-        self.server = server
-        self.loop = server.loop
+    def __init__(self, common: Common, owner: Owner) -> None:
+        self.common = common
+        self.loop = common.loop
+        self._owner = owner
         self.deadline = NEVER
         self.pending = b""
         self.ended = False  # the client sends no more
@@ -62,7 +70,7 @@ class Wire(asyncio.BufferedProtocol):
             self.certificate = transport.get_extra_info("peercert") or None
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
-        self.server.opened(self)
+        self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing will come any more, and nothing goes out."""
@@ -71,7 +79,7 @@ class Wire(asyncio.BufferedProtocol):
         self._wake()
         self.resume_writing()
         self.cut()
-        self.server.closed(self)
+        self._owner.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The body's own buffer, or the scratch space that all connections share.
@@ -80,7 +88,7 @@ class Wire(asyncio.BufferedProtocol):
         which the loop calls before it reads from any other socket.
         """
         del sizehint
-        return self.server.scratch if self._target is None else self._target
+        return self.common.scratch if self._target is None else self._target
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what came, and wake the session."""
@@ -89,7 +97,7 @@ class Wire(asyncio.BufferedProtocol):
             self._target = None
             self.pause()  # one piece at a time: back-pressure
         elif not self._discarding:
-            data = bytes(self.server.scratch[:nbytes])
+            data = bytes(self.common.scratch[:nbytes])
             self.pending = self.pending + data if self.pending else data
             if self._waiter is None and len(self.pending) >= MAX_AHEAD:
                 self.pause()
@@ -143,7 +151,7 @@ class Wire(asyncio.BufferedProtocol):
             return count
         self._got = 0
         self._target = view
-        self.deadline = self.loop.time() + self.server.options.transfer_timeout
+        self.deadline = self.loop.time() + self.common.options.transfer_timeout
         try:
             await self.more()
         finally:
@@ -163,7 +171,7 @@ class Wire(asyncio.BufferedProtocol):
         self.pending = b""
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
-        self.deadline = self.loop.time() + self.server.options.linger
+        self.deadline = self.loop.time() + self.common.options.linger
         while not self.ended and not self.expired:
             await self.more()
 
@@ -177,7 +185,7 @@ class Wire(asyncio.BufferedProtocol):
     async def drained(self) -> None:
         """Wait until the client has read most of what was written; ClientGone when it does not."""
         if self._flowing is not None and not self.lost:
-            self.deadline = self.loop.time() + self.server.options.transfer_timeout
+            self.deadline = self.loop.time() + self.common.options.transfer_timeout
             await self._flowing
             self.deadline = NEVER
         if self.lost:
@@ -197,14 +205,14 @@ class Wire(asyncio.BufferedProtocol):
         if out:
             await self._flushed()
         sock = self._own_socket()
-        timeout = self.server.options.transfer_timeout
+        timeout = self.common.options.transfer_timeout
         began, mark = self.loop.time(), 0
         while (pause := await self.off_loop(transfer.stint, sock)) is not Pause.DONE:
             if pause is Pause.SPENT:
                 await cast("Paced", transfer).more()
                 began, mark = self.loop.time(), transfer.moved
                 continue
-            if transfer.moved - mark >= self.server.options.least_progress:
+            if transfer.moved - mark >= self.common.options.least_progress:
                 began, mark = self.loop.time(), transfer.moved
             elif self.loop.time() - began > timeout:
                 self.abort()
@@ -222,7 +230,7 @@ class Wire(asyncio.BufferedProtocol):
 
     async def off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run it in one of the server's worker threads; never leaves while the thread is at it."""
-        future = self.loop.run_in_executor(self.server.pool, lambda: function(*args, **kwargs))
+        future = self.loop.run_in_executor(self.common.pool, lambda: function(*args, **kwargs))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -280,7 +288,7 @@ class Wire(asyncio.BufferedProtocol):
             self._socket.close()
             self._socket = None
         if not self.lost:
-            self.deadline = self.loop.time() + self.server.options.linger
+            self.deadline = self.loop.time() + self.common.options.linger
             self.transport.close()
 
 

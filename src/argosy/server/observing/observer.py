@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from argosy.server.http.common import AccessLog
 from argosy.server.http.messages import Handler, Request, Response
-from argosy.server.http.server import AccessLog
 from argosy.server.observing.addresses import Proxies
 from argosy.server.observing.logs import serving
 

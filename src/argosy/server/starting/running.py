@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from argosy.errors import ArgosyError
 from argosy.server.app import App
 from argosy.server.config.sections import ServerSection, ServerSettings
-from argosy.server.http.server import Server, ServerOptions
+from argosy.server.http.common import ServerOptions
+from argosy.server.http.server import Server
 from argosy.server.observing.addresses import Proxies
 from argosy.server.observing.logs import LogOptions, logging_to
 from argosy.server.observing.observer import Observer
