@@ -21,13 +21,12 @@ _HERE = 'job=~"$job",instance=~"$instance"'
 
 @dataclass(frozen=True)
 class Panel:
-    """A question, the expressions that answer it with their legends, and the unit."""
+    """A question, the unit, and by their legends the expressions that answer it."""
 
     title: str
     about: str
     unit: str
-    queries: tuple[tuple[str, str], ...]
-    kind: str = "timeseries"
+    queries: dict[str, str]
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
@@ -63,50 +62,47 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Ready",
                 "What each server needs: 1 works, 0 does not. GET /readyz says why.",
                 "none",
-                ((gauge("min", "argosy_ready", "instance, check"), "{{instance}} {{check}}"),),
+                {"{{instance}} {{check}}": gauge("min", "argosy_ready", "instance, check")},
             ),
             Panel(
                 "Requests",
                 "By status; 401 is how clients learn where to log in, 404 how they look for what is new.",
                 "reqps",
-                ((rate("argosy_http_requests_total", "status"), "{{status}}"),),
+                {"{{status}}": rate("argosy_http_requests_total", "status")},
             ),
             Panel(
                 "Failing share of the requests",
                 "Answers 5xx of all answers.",
                 "percentunit",
-                (
-                    (
-                        rate("argosy_http_requests_total", "", 'status=~"5.."')
-                        + " / "
-                        + rate("argosy_http_requests_total"),
-                        "5xx",
-                    ),
-                ),
+                {
+                    "5xx": rate("argosy_http_requests_total", "", 'status=~"5.."')
+                    + " / "
+                    + rate("argosy_http_requests_total")
+                },
             ),
             Panel(
                 "Time of pulling a manifest",
                 "What every pull begins with.",
                 "s",
-                (
-                    (quantile(0.5, "argosy_http_request_seconds", "", _PULLS), "median"),
-                    (quantile(0.99, "argosy_http_request_seconds", "", _PULLS), "99 %"),
-                ),
+                {
+                    "median": quantile(0.5, "argosy_http_request_seconds", "", _PULLS),
+                    "99 %": quantile(0.99, "argosy_http_request_seconds", "", _PULLS),
+                },
             ),
             Panel(
                 "Connections",
                 "Open ones of clients; server.max_connections bounds each process.",
                 "none",
-                ((gauge("sum", "argosy_http_connections", "instance"), "{{instance}}"),),
+                {"{{instance}}": gauge("sum", "argosy_http_connections", "instance")},
             ),
             Panel(
                 "Versions and processes",
                 "What runs where; more than one version means a rolling upgrade.",
                 "none",
-                (
-                    (gauge("sum", "argosy_workers", "instance"), "{{instance}} processes"),
-                    (gauge("count", "argosy_build_info", "version"), "version {{version}}"),
-                ),
+                {
+                    "{{instance}} processes": gauge("sum", "argosy_workers", "instance"),
+                    "version {{version}}": gauge("count", "argosy_build_info", "version"),
+                },
             ),
         ),
     ),
@@ -117,81 +113,74 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Pulls",
                 "Of manifests: about one or two per image pulled.",
                 "reqps",
-                (
-                    (
-                        rate("argosy_pulls_total", "project", 'kind="manifest",' + _PROJECT),
-                        "{{project}}",
-                    ),
-                ),
+                {
+                    "{{project}}": rate(
+                        "argosy_pulls_total", "project", 'kind="manifest",' + _PROJECT
+                    )
+                },
             ),
             Panel(
                 "Pushes",
                 "Of manifests: one or more per image pushed.",
                 "reqps",
-                (
-                    (
-                        rate("argosy_pushes_total", "project", 'kind="manifest",' + _PROJECT),
-                        "{{project}}",
-                    ),
-                ),
+                {
+                    "{{project}}": rate(
+                        "argosy_pushes_total", "project", 'kind="manifest",' + _PROJECT
+                    )
+                },
             ),
             Panel(
                 "Pulls and pushes that did not succeed",
                 "By outcome; missing and denied are the clients', failed is ours.",
                 "reqps",
-                (
-                    (
-                        rate(
-                            "argosy_pulls_total", "outcome", 'outcome!~"ok|redirected",' + _PROJECT
-                        ),
-                        "pull {{outcome}}",
+                {
+                    "pull {{outcome}}": rate(
+                        "argosy_pulls_total", "outcome", 'outcome!~"ok|redirected",' + _PROJECT
                     ),
-                    (
-                        rate("argosy_pushes_total", "outcome", 'outcome!="ok",' + _PROJECT),
-                        "push {{outcome}}",
+                    "push {{outcome}}": rate(
+                        "argosy_pushes_total", "outcome", 'outcome!="ok",' + _PROJECT
                     ),
-                ),
+                },
             ),
             Panel(
                 "Bytes out",
                 "Through this server; what was redirected to the object storage does not count.",
                 "Bps",
-                ((rate("argosy_pulled_bytes_total", "project", _PROJECT), "{{project}}"),),
+                {"{{project}}": rate("argosy_pulled_bytes_total", "project", _PROJECT)},
             ),
             Panel(
                 "Bytes in",
                 "Pushed.",
                 "Bps",
-                ((rate("argosy_pushed_bytes_total", "project", _PROJECT), "{{project}}"),),
+                {"{{project}}": rate("argosy_pushed_bytes_total", "project", _PROJECT)},
             ),
             Panel(
                 "Time of a transfer",
                 "Manifests and blobs to the last byte, at the 95th percentile.",
                 "s",
-                (
-                    (
-                        quantile(0.95, "argosy_transfer_seconds", "direction, outcome", _PROJECT),
-                        "{{direction}} {{outcome}}",
-                    ),
-                ),
+                {
+                    "{{direction}} {{outcome}}": quantile(
+                        0.95, "argosy_transfer_seconds", "direction, outcome", _PROJECT
+                    )
+                },
             ),
             Panel(
                 "Largest projects",
                 "What they use, and what they may.",
                 "bytes",
-                (
-                    (gauge("max", "argosy_project_bytes", "project"), "{{project}}"),
-                    (gauge("max", "argosy_project_quota_bytes", "project"), "{{project}} quota"),
-                ),
+                {
+                    "{{project}}": gauge("max", "argosy_project_bytes", "project"),
+                    "{{project}} quota": gauge("max", "argosy_project_quota_bytes", "project"),
+                },
             ),
             Panel(
                 "Refused by a limit",
                 "Quotas refuse pushes; limits slow or refuse requests.",
                 "reqps",
-                (
-                    (rate("argosy_quota_refusals_total", "limit"), "quota {{limit}}"),
-                    (rate("argosy_throttled_total", "limit"), "limit {{limit}}"),
-                ),
+                {
+                    "quota {{limit}}": rate("argosy_quota_refusals_total", "limit"),
+                    "limit {{limit}}": rate("argosy_throttled_total", "limit"),
+                },
             ),
         ),
     ),
@@ -202,46 +191,45 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Uploads",
                 "Under way in the servers, and begun but not finished anywhere.",
                 "none",
-                (
-                    (gauge("sum", "argosy_uploads"), "under way"),
-                    (gauge("max", "argosy_uploads_unfinished"), "unfinished"),
-                ),
+                {
+                    "under way": gauge("sum", "argosy_uploads"),
+                    "unfinished": gauge("max", "argosy_uploads_unfinished"),
+                },
             ),
             Panel(
                 "Oldest unfinished upload",
                 "The sweeper removes it after uploads.ttl.",
                 "s",
-                ((gauge("max", "argosy_upload_oldest_seconds"), "oldest"),),
+                {"oldest": gauge("max", "argosy_upload_oldest_seconds")},
             ),
             Panel(
                 "Bytes of blobs received",
                 "All projects.",
                 "Bps",
-                ((rate("argosy_received_bytes_total"), "in"),),
+                {"in": rate("argosy_received_bytes_total")},
             ),
             Panel(
                 "Storage errors",
                 "Requests that failed because of the disk, the object storage or the database.",
                 "reqps",
-                ((rate("argosy_storage_errors_total", "kind"), "{{kind}}"),),
+                {"{{kind}}": rate("argosy_storage_errors_total", "kind")},
             ),
             Panel(
                 "Calls of the object storage",
                 "Each try; slow_down and timeout are tried again.",
                 "reqps",
-                (
-                    (
-                        rate("argosy_s3_requests_total", "operation, outcome"),
-                        "{{operation}} {{outcome}}",
+                {
+                    "{{operation}} {{outcome}}": rate(
+                        "argosy_s3_requests_total", "operation, outcome"
                     ),
-                    (rate("argosy_s3_retries_total"), "tried again"),
-                ),
+                    "tried again": rate("argosy_s3_retries_total"),
+                },
             ),
             Panel(
                 "Time of the object storage",
                 "At the 95th percentile.",
                 "s",
-                ((quantile(0.95, "argosy_s3_request_seconds", "operation"), "{{operation}}"),),
+                {"{{operation}}": quantile(0.95, "argosy_s3_request_seconds", "operation")},
             ),
         ),
     ),
@@ -252,52 +240,48 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Time of transactions",
                 "At the 95th percentile.",
                 "s",
-                ((quantile(0.95, "argosy_database_seconds", "kind"), "{{kind}}"),),
+                {"{{kind}}": quantile(0.95, "argosy_database_seconds", "kind")},
             ),
             Panel(
                 "Waiting for the database",
                 "For a connection of the pool, or for one's turn to write: at the 95th percentile.",
                 "s",
-                ((quantile(0.95, "argosy_database_wait_seconds", "kind"), "{{kind}}"),),
+                {"{{kind}}": quantile(0.95, "argosy_database_wait_seconds", "kind")},
             ),
             Panel(
                 "Connections in use",
                 "Of database.pool in each process.",
                 "none",
-                ((gauge("sum", "argosy_database_connections", "instance"), "{{instance}}"),),
+                {"{{instance}}": gauge("sum", "argosy_database_connections", "instance")},
             ),
             Panel(
                 "Writes per commit",
                 "SQLite: how many writes share one fsync.",
                 "none",
-                (
-                    (
-                        rate("argosy_database_batch_size_sum")
-                        + " / "
-                        + rate("argosy_database_batch_size_count"),
-                        "mean",
-                    ),
-                ),
+                {
+                    "mean": rate("argosy_database_batch_size_sum")
+                    + " / "
+                    + rate("argosy_database_batch_size_count")
+                },
             ),
             Panel(
                 "Transactions that had trouble",
                 "Tried again, or failed for good.",
                 "ops",
-                (
-                    (rate("argosy_database_retries_total", "reason"), "again: {{reason}}"),
-                    (rate("argosy_database_errors_total", "kind"), "failed: {{kind}}"),
-                ),
+                {
+                    "again: {{reason}}": rate("argosy_database_retries_total", "reason"),
+                    "failed: {{kind}}": rate("argosy_database_errors_total", "kind"),
+                },
             ),
             Panel(
                 "Answered from memory",
                 "The share of lookups that needed no database.",
                 "percentunit",
-                (
-                    (
-                        share("argosy_cache_hits_total", "argosy_cache_misses_total", "cache"),
-                        "{{cache}}",
-                    ),
-                ),
+                {
+                    "{{cache}}": share(
+                        "argosy_cache_hits_total", "argosy_cache_misses_total", "cache"
+                    )
+                },
             ),
         ),
     ),
@@ -308,45 +292,40 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Logins",
                 "By what was shown and what came of it.",
                 "reqps",
-                (
-                    (
-                        rate("argosy_logins_total", "credential, outcome"),
-                        "{{credential}} {{outcome}}",
-                    ),
-                ),
+                {"{{credential}} {{outcome}}": rate("argosy_logins_total", "credential, outcome")},
             ),
             Panel(
                 "Denials",
                 "anonymous: clients that are asked who they are, as each is at first.",
                 "reqps",
-                ((rate("argosy_denials_total", "reason"), "{{reason}}"),),
+                {"{{reason}}": rate("argosy_denials_total", "reason")},
             ),
             Panel(
                 "Tokens issued",
                 "By kind.",
                 "reqps",
-                ((rate("argosy_tokens_issued_total", "kind"), "{{kind}}"),),
+                {"{{kind}}": rate("argosy_tokens_issued_total", "kind")},
             ),
             Panel(
                 "Audit entries that wait",
                 "To be written (denials), to be chained, and to be forwarded.",
                 "none",
-                (
-                    (gauge("sum", "argosy_audit_buffered"), "to be written"),
-                    (gauge("max", "argosy_audit_unsealed"), "to be chained"),
-                    (gauge("max", "argosy_audit_forward_lag", "to"), "for {{to}}"),
-                ),
+                {
+                    "to be written": gauge("sum", "argosy_audit_buffered"),
+                    "to be chained": gauge("max", "argosy_audit_unsealed"),
+                    "for {{to}}": gauge("max", "argosy_audit_forward_lag", "to"),
+                },
             ),
             Panel(
                 "Audit entries",
                 "Chained, forwarded, and denials that were too many to tell apart.",
                 "ops",
-                (
-                    (rate("argosy_audit_sealed_total"), "chained"),
-                    (rate("argosy_audit_forwarded_total", "to"), "to {{to}}"),
-                    (rate("argosy_audit_forward_errors_total", "to"), "failed: {{to}}"),
-                    (rate("argosy_audit_summed_total"), "counted together"),
-                ),
+                {
+                    "chained": rate("argosy_audit_sealed_total"),
+                    "to {{to}}": rate("argosy_audit_forwarded_total", "to"),
+                    "failed: {{to}}": rate("argosy_audit_forward_errors_total", "to"),
+                    "counted together": rate("argosy_audit_summed_total"),
+                },
             ),
         ),
     ),
@@ -357,49 +336,45 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "CPU",
                 "Cores in use.",
                 "none",
-                ((rate("process_cpu_seconds_total", "instance"), "{{instance}}"),),
+                {"{{instance}}": rate("process_cpu_seconds_total", "instance")},
             ),
             Panel(
                 "Memory",
                 "Resident, of all processes of a server.",
                 "bytes",
-                ((gauge("sum", "process_resident_memory_bytes", "instance"), "{{instance}}"),),
+                {"{{instance}}": gauge("sum", "process_resident_memory_bytes", "instance")},
             ),
             Panel(
                 "Open files",
                 "Of what they may have.",
                 "percentunit",
-                (
-                    (
-                        gauge("sum", "process_open_fds", "instance")
-                        + " / "
-                        + gauge("sum", "process_max_fds", "instance"),
-                        "{{instance}}",
-                    ),
-                ),
+                {
+                    "{{instance}}": gauge("sum", "process_open_fds", "instance")
+                    + " / "
+                    + gauge("sum", "process_max_fds", "instance")
+                },
             ),
             Panel(
                 "Lateness of the event loop",
                 "Above some 100 ms requests wait for CPU.",
                 "s",
-                ((gauge("max", "argosy_loop_lag_seconds", "instance"), "{{instance}}"),),
+                {"{{instance}}": gauge("max", "argosy_loop_lag_seconds", "instance")},
             ),
             Panel(
                 "Lines of the log dropped",
                 "Who reads the log is too slow.",
                 "ops",
-                ((rate("argosy_log_dropped_total", "instance"), "{{instance}}"),),
+                {"{{instance}}": rate("argosy_log_dropped_total", "instance")},
             ),
             Panel(
                 "Failures of background work",
                 "An error that nobody expected; the work began again. The log has it.",
                 "ops",
-                (
-                    (
-                        rate("argosy_background_failures_total", "instance,task"),
-                        "{{instance}} {{task}}",
-                    ),
-                ),
+                {
+                    "{{instance}} {{task}}": rate(
+                        "argosy_background_failures_total", "instance,task"
+                    )
+                },
             ),
         ),
     ),
@@ -443,11 +418,11 @@ def _panel(panel: Panel, x: int, y: int, number: int) -> dict[str, Any]:
     source = {"type": "prometheus", "uid": "${datasource}"}
     targets = [
         {"refId": chr(65 + n), "datasource": source, "expr": expr, "legendFormat": legend}
-        for n, (expr, legend) in enumerate(panel.queries)
+        for n, (legend, expr) in enumerate(panel.queries.items())
     ]
     return {
         "id": number,
-        "type": panel.kind,
+        "type": "timeseries",
         "title": panel.title,
         "description": panel.about,
         "datasource": source,
