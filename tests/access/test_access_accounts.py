@@ -433,3 +433,20 @@ async def test_a_role_that_this_version_does_not_know_is_none(
 ) -> None:
     await database.write(lambda conn: conn.execute(update(t.members).values(role="emperor")))
     assert not await access.authority.may(await who(access, "dev"), PULL)
+
+
+async def test_a_robot_is_not_let_in_again_by_who_saw_its_maker_a_moment_ago(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = NewRobot(name="ci", project="team", grants=["repository:team/**:pull"])
+    made, _ = await access.robots.create(BY, await who(access, "pat"), new)
+
+    async def a_moment_ago(_name: str) -> object:
+        return made
+
+    await access.users.remove(BY, "pat")
+    monkeypatch.setattr(access.robots, "get", a_moment_ago)
+    with pytest.raises(Conflict, match="removed just now"):
+        await access.robots.update(
+            BY, await who(access, "ada"), made.name, RobotChange(disabled=False)
+        )

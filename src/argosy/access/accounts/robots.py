@@ -145,6 +145,8 @@ class Robots:
             robot = _known(conn, name, robots.hold_robot)
             if check is not None:
                 check(robot)
+            if change.disabled is False and given is None and robot.maker is None:
+                raise Conflict(f"the maker of {name} was removed just now", remedy="adopt it")
             if values:
                 robots.change_robot(conn, robot.id, values)
                 record(conn, by, _entry("robot.update", robot.project, name, values))
@@ -156,6 +158,16 @@ class Robots:
         """`who` stands for the robot from now on, with the grants that it has; it works again."""
         grants = (await self.get(name)).grants
         return await self.update(by, who, name, RobotChange(grants=grants, disabled=False))
+
+    async def may_be(self, who: Principal, name: str) -> None:
+        """Denied unless somebody may all that a robot was given: with its secret they are it."""
+        robot = await self.get(name)
+        if who.kind == "system" or (who.kind == "robot" and who.id == robot.id):
+            return
+        standing = await self._authority.standing(who)
+        for grant in parse_grants(robot.grants):
+            for need in _needs(grant, robot.project):
+                _refuse_more(standing, need, "who has a robot's secret has all that it may")
 
     async def rotate(self, by: Actor, name: str, *, overlap: float = 0.0) -> str:
         """A new secret; the old one is accepted for `overlap` seconds more (30 days at most)."""
@@ -204,7 +216,7 @@ class Robots:
         standing = await self._authority.standing(who)
         for grant in grants:
             for need in _needs(grant, project):
-                _refuse_more(standing, need)
+                _refuse_more(standing, need, "a robot cannot get more than who makes it has")
         return None
 
 
@@ -218,16 +230,16 @@ def _needs(grant: Grant, project: str) -> list[Permission]:
     return [Permission(grant.resource, action, project) for action in sorted(grant.actions)]
 
 
-def _refuse_more(standing: Standing, need: Permission) -> None:
+def _refuse_more(standing: Standing, need: Permission, what: str) -> None:
     # Without a project it is about all of them: only a system admin has that.
     of_all = standing.principal.is_admin and not standing.gone
     if not (standing.may(need) if need.project else of_all):
         raise beyond(
-            "a robot cannot get more than who makes it has",
+            what,
             why=f"{standing.principal.name} lacks {shown(need)}"
             if need.project
-            else "only a system admin can make robots of the system",
-            remedy="leave that action out, or ask a project admin to make the robot",
+            else "only a system admin can make robots of the system, or be them",
+            remedy="leave that action out, or ask somebody who has it",
         )
 
 

@@ -133,6 +133,7 @@ async def adopted(call: Call[Nothing, Nothing]) -> Reply:
 async def rotated(call: Call[Nothing, Rotation]) -> Reply:
     """A new secret."""
     robots, name = call.people.robots, call.names["robot"]
+    await robots.may_be(call.principal, name)
     overlap = _OVERLAP if call.body.keep_old else 0.0
     secret = await robots.rotate(call.actor, name, overlap=overlap)
     return _made(await robots.get(name), secret)

@@ -79,7 +79,7 @@ async def listed(call: Call[Nothing, Nothing]) -> Reply:
 async def created(call: Call[Nothing, NewWorkloadRule]) -> Reply:
     """One more."""
     name, new, by = call.names["robot"], call.body, call.actor
-    _ = call.people
+    await call.people.robots.may_be(call.principal, name)
     if call.services.workloads is None:
         raise Refusal(
             409,
