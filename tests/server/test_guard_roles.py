@@ -174,3 +174,19 @@ def test_mounts_come_only_from_what_one_may_pull(world: World) -> None:
     assert mine("POST", f"blobs/uploads/?mount={shared}&from=open/shared").status == 201
     other = as_role(world, Role.DEVELOPER).at("team/other")
     assert other("POST", f"blobs/uploads/?mount={shared}").status == 201
+
+
+def test_a_token_to_push_mounts_nothing_that_it_was_not_given_to_pull(world: World) -> None:
+    world.client.by("root", PASSWORD).at("team/secrets").push_image("v1", seed="secrets")
+    world.client.by("root", PASSWORD).at("open/known").push_image("v1", seed="known")
+    secret, known = digest(b"layer secrets"), digest(b"layer known")
+    for scopes, status in (
+        ("repository:team/taker:push", 202),
+        ("repository:team/taker:push&scope=repository:team/secrets:pull", 201),
+    ):
+        asked = as_role(world, Role.DEVELOPER)("GET", f"/token?service=argosy&scope={scopes}")
+        taker = world.client.bearing(asked.json["token"]).at("team/taker")
+        for source in ("&from=team/secrets", ""):
+            answer = taker("POST", f"blobs/uploads/?mount={secret}{source}")
+            assert answer.status == status
+        assert taker("POST", f"blobs/uploads/?mount={known}").status == 201  # anybody's

@@ -27,7 +27,12 @@ async def source(catalog: Catalog, guard: Guard, request: Request, digest: Diges
         return wanted if await guard.may(request, need("blobs", wanted, "GET")) else None
     seen = await guard.visible(request)
     rows = await catalog.database.read(partial(_holders, digest, seen.among))
-    return next(iter(seen.seen(rows)), None)
+    public = {name for name, is_public in rows if is_public}
+    for name in seen.seen(rows):
+        # A token may have been given for less than its owner may.
+        if name in public or await guard.may(request, need("blobs", name, "GET")):
+            return name
+    return None
 
 
 def _holders(digest: Digest, among: Among, conn: Connection) -> list[tuple[str, bool]]:
