@@ -96,6 +96,49 @@ def test_every_problem_is_told_with_its_place(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("section", "line", "why"),
+    [
+        ("server", "workers = 0", "'0' is less than 1"),
+        ("server", "max_connections = 0", "less than 1"),
+        ("server", 'public_url = "registry.example.com"', "http:// or https://"),
+        ("server", 'public_url = "https://"', "http:// or https://"),
+        ("server", 'public_url = "https://host:port"', "http:// or https://"),
+        ("database", "pool = 0", "less than 1"),
+        ("storage.s3", 'part_size = "1MiB"', "less than 5MiB"),
+        ("storage.s3", 'redirect_endpoint = "s3.example.com"', "http:// or https://"),
+        ("uploads", "ttl = 0", "less than 1s"),
+        ("auth.oidc", 'issuer = "idp.example.com"', "http:// or https://"),
+        ("redis", 'url = "http://x:sesame@h"', "redis:// or rediss://"),
+        ("limits", "requests = -4", "less than 0"),
+        ("limits", "requests = nan", "less than 0"),
+        ("limits", "nodes = 0", "less than 1"),
+        ("audit", "keep_rows = -1", "less than 0"),
+        ("metrics", "projects = -1", "less than 0"),
+        ("tracing", 'endpoint = "collector:4318"', "http:// or https://"),
+    ],
+)
+def test_what_can_never_work_is_refused_at_once(tmp_path, section, line, why):
+    (problem,) = read(written(tmp_path, f"[{section}]\n{line}\n"), environ={}).problems
+    assert problem.place == f"{section}.{line.partition(' ')[0]}"
+    assert why in problem.why
+    assert "sesame" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("server", 'public_url = "http://[::1]:5000"'),
+        ("redis", 'url = "unix:///run/redis.sock"'),
+        ("redis", 'url = "rediss://h:6380/1"'),
+        ("audit", "keep = 0"),
+        ("limits", "requests = 0"),
+    ],
+)
+def test_what_can_work_is_taken(tmp_path, section, line):
+    assert not read(written(tmp_path, f"[{section}]\n{line}\n"), environ={}).problems
+
+
+@pytest.mark.parametrize(
     ("text", "why"), [("[server", "TOML"), ("\xff", "TOML"), ("a = 1", "no such setting")]
 )
 def test_a_file_that_is_none_is_refused(tmp_path, text, why):
@@ -142,6 +185,22 @@ def test_secrets_are_in_no_error_and_no_picture_of_the_settings(tmp_path):
     shown = {name: value for name, value, _ in in_force(found)}
     assert shown["database.password"] == "********"
     assert "sesame" not in str(shown)
+    file = written(
+        tmp_path,
+        '[database]\nurl = "postgresql://me:sesame@h/d"\n[redis]\nurl = "redis://:sesame@h"',
+    )
+    shown = {name: value for name, value, _ in in_force(read(file, environ={}))}
+    assert shown["database.url"] == '"postgresql://me:********@h/d"'
+    assert shown["redis.url"] == '"redis://:********@h"'
+
+
+def test_durations_and_sizes_are_shown_as_people_write_them():
+    shown = {name: value for name, value, _ in in_force(read(environ={}))}
+    assert shown["audit.keep"] == '"365d"'
+    assert shown["token.lifetime"] == '"5m"'
+    assert shown["server.drain"] == '"0s"'
+    assert shown["storage.s3.part_size"] == '"8MiB"'
+    assert shown["limits.download"] == "0"
 
 
 def test_the_example_is_a_file_that_changes_nothing_also_when_all_of_it_is_meant(tmp_path):

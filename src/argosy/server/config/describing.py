@@ -1,14 +1,14 @@
 """The settings as people read them: an example file, a page of the docs, what is in force."""
 
-import json
+import re
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
 
 from argosy.server.config.loading import Loaded, Setting, table
 from argosy.server.config.sections import ServerSettings
 
 _MASK = "********"
+_IN_URL = re.compile(r"(://[^/?#@:]*:)[^@]*@")
 
 
 def example() -> str:
@@ -17,7 +17,7 @@ def example() -> str:
     for section, items in groupby(table(), lambda item: item.section):
         parts += ["", f"# {_about(section)}", f"[{section}]"]
         for item in items:
-            parts += [f"# {item.help}", f"# {item.name} = {_toml(item.default)}"]
+            parts += [f"# {item.help}", f"# {item.name} = {item.kind.write(item.default)}"]
     return "\n".join(parts) + "\n"
 
 
@@ -50,7 +50,7 @@ def _rows(items: list[Setting]) -> Iterator[str]:
         flag = f" (`{item.flag}`)" if item.flag else ""
         secret = " Secret." if item.secret else ""
         kind = item.kind.name.replace("|", "\\|")
-        default = _toml(item.default).replace("|", "\\|")
+        default = item.kind.write(item.default).replace("|", "\\|")
         meaning = f"{item.help}{flag}.{secret}".replace("|", "\\|")
         yield f"| `{item.name}` | {kind} | `{default}` | {meaning} |"
 
@@ -59,8 +59,8 @@ def in_force(found: Loaded) -> Iterator[tuple[str, str, str]]:
     """Name, value and origin of every setting; secrets are not shown."""
     for item in table():
         value = getattr(getattr(found.settings, item.attribute), item.name)
-        shown = _MASK if item.secret and value else _toml(value)
-        yield item.key, shown, found.origins.get(item.key, "default")
+        shown = _MASK if item.secret and value else item.kind.write(value)
+        yield item.key, _IN_URL.sub(rf"\1{_MASK}@", shown), found.origins.get(item.key, "default")
 
 
 def _about(section: str) -> str:
@@ -69,9 +69,3 @@ def _about(section: str) -> str:
     found = type(getattr(settings, item.attribute)).__doc__
     assert found, f"section {section} says nothing of itself"
     return found
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = list(value)
-    return json.dumps(value, ensure_ascii=False)

@@ -40,7 +40,13 @@ class Finding:
 
 async def contradictions(settings: ServerSettings) -> list[Finding]:
     """What the server would refuse to start with; only the failures."""
-    checks = {"server": _listening, "storage": _storing, "auth": _entering, "audit": _forwarding}
+    checks = {
+        "server": _listening,
+        "database": _keeping,
+        "storage": _storing,
+        "auth": _entering,
+        "audit": _forwarding,
+    }
     found = [await _one(name, check, settings) for name, check in checks.items()]
     return [finding for finding in found if finding.state == "fail"]
 
@@ -84,13 +90,18 @@ async def _listening(settings: ServerSettings) -> str:
     from argosy.server.starting.running import checked  # noqa: PLC0415
 
     address, section = checked(settings), settings.server
-    if section.workers < 1:
-        raise ConfigError("server.workers is less than 1", remedy="one process is the least")
     Proxies(section.trusted_proxies)
     if section.tls_cert:
         files = section.tls_cert, section.tls_key
         await in_thread(lambda: tls_context(*files, client_ca=section.client_ca or None))
     return f"listens on {address.host}:{address.port}"
+
+
+async def _keeping(settings: ServerSettings) -> str:
+    from argosy.catalog.databases.address import parse  # noqa: PLC0415
+
+    section = settings.database
+    return parse(section.url, section.password).url if section.url else "SQLite"
 
 
 async def _storing(settings: ServerSettings) -> str:
@@ -110,11 +121,17 @@ async def _entering(settings: ServerSettings) -> str:
     check_secret(settings)
     access_options(settings)
     await in_thread(backends_of, settings)
+    if "htpasswd" in settings.auth.backends and not settings.htpasswd.file:
+        raise ConfigError(
+            "auth.htpasswd.file is empty", remedy="`htpasswd -B -c FILE NAME` makes one"
+        )
     if "oidc" in settings.auth.backends:
         from argosy.server.login.opening import oidc_options  # noqa: PLC0415
 
-        if not oidc_options(settings.oidc).client_id:
-            raise ConfigError("auth.oidc.client_id is empty", remedy="the provider gives it")
+        oidc = oidc_options(settings.oidc)
+        for name in ("issuer", "client_id"):
+            if not getattr(oidc, name):
+                raise ConfigError(f"auth.oidc.{name} is empty", remedy="the provider tells it")
     return ", ".join(settings.auth.backends)
 
 

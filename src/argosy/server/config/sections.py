@@ -18,7 +18,9 @@ from argosy.server.config.kinds import (
     WHOLE,
     WORDS,
     Kind,
+    at_least,
     choice,
+    url,
 )
 from argosy.values import frozen
 
@@ -44,9 +46,11 @@ class ServerSection:
         "directory of the embedded database and of blobs; empty: in ARGOSY_HOME",
         flag="--data",
     )
-    workers: int = setting(WHOLE, 1, "processes that share the port", flag="--workers")
+    workers: int = setting(at_least(1, WHOLE), 1, "processes that share the port", flag="--workers")
     public_url: str = setting(
-        TEXT, "", "what clients call this server, for tokens and links; empty: what they say"
+        url("http", "https"),
+        "",
+        "what clients call this server, for tokens and links; empty: what they say",
     )
     trusted_proxies: tuple[str, ...] = setting(
         WORDS, (), "addresses or networks whose X-Forwarded-* are believed"
@@ -59,7 +63,7 @@ class ServerSection:
     insecure_http: bool = setting(
         SWITCH, False, "take passwords over plain http from other machines", flag="--insecure-http"
     )
-    max_connections: int = setting(WHOLE, 4096, "connections of one process")
+    max_connections: int = setting(at_least(1, WHOLE), 4096, "connections of one process")
     drain: float = setting(
         DURATION, 0.0, "how long to go on as not ready before stopping, so that balancers notice"
     )
@@ -76,7 +80,7 @@ class DatabaseSection:
 
     url: str = setting(TEXT, "", "postgresql://user@host/name; empty: SQLite in the data directory")
     password: str = setting(TEXT, "", "instead of one in the URL", secret=True)
-    pool: int = setting(WHOLE, 10, "connections of one process")
+    pool: int = setting(at_least(1, WHOLE), 10, "connections of one process")
     statement_timeout: float = setting(DURATION, 30.0, "after which a statement is broken off")
     patience: float = setting(
         DURATION, 10.0, "how long a request waits for a database that is away"
@@ -118,11 +122,11 @@ class S3Section:
         SWITCH, True, "let clients fetch blobs from the bucket, by URLs that expire"
     )
     redirect_endpoint: str = setting(
-        TEXT, "", "URL of the service as clients reach it; empty: the same"
+        url("http", "https"), "", "URL of the service as clients reach it; empty: the same"
     )
     redirect_ttl: float = setting(DURATION, 1200.0, "how long such a URL is good")
-    part_size: int = setting(SIZE, 8 << 20, "bytes of one part of a big upload")
-    retries: int = setting(WHOLE, 5, "how often a request is tried again")
+    part_size: int = setting(at_least(5 << 20, SIZE), 8 << 20, "bytes of one part of a big upload")
+    retries: int = setting(at_least(0, WHOLE), 5, "how often a request is tried again")
 
 
 @frozen(kw_only=True)
@@ -131,8 +135,10 @@ class UploadsSection:
 
     NAME: ClassVar[str] = "uploads"
 
-    ttl: float = setting(DURATION, 86400.0, "after which an upload nobody writes to is removed")
-    in_flight: int = setting(WHOLE, 0, "uploads of one project at once; 0: any number")
+    ttl: float = setting(
+        at_least(1, DURATION), 86400.0, "after which an upload nobody writes to is removed"
+    )
+    in_flight: int = setting(at_least(0, WHOLE), 0, "uploads of one project at once; 0: any number")
 
 
 @frozen(kw_only=True)
@@ -226,7 +232,7 @@ class OidcSection:
 
     NAME: ClassVar[str] = "auth.oidc"
 
-    issuer: str = setting(TEXT, "", "URL of the provider")
+    issuer: str = setting(url("http", "https"), "", "URL of the provider")
     client_id: str = setting(TEXT, "", "our name there")
     client_secret: str = setting(TEXT, "", "and our secret", secret=True)
     scopes: tuple[str, ...] = setting(WORDS, ("openid", "profile", "email"), "what is asked for")
@@ -261,7 +267,9 @@ class RedisSection:
 
     NAME: ClassVar[str] = "redis"
 
-    url: str = setting(TEXT, "", "redis://host:port/number; empty: every node for itself")
+    url: str = setting(
+        url("redis", "rediss", "unix"), "", "redis://host:port/number; empty: every node for itself"
+    )
     password: str = setting(TEXT, "", "instead of one in the URL", secret=True)
 
 
@@ -272,16 +280,20 @@ class LimitsSection:
     NAME: ClassVar[str] = "limits"
 
     requests: float = setting(
-        NUMBER, 0.0, "requests per second of one account (of an address, without one)"
+        at_least(0, NUMBER), 0.0, "requests per second of one account (of an address, without one)"
     )
-    burst: float = setting(NUMBER, 0.0, "its requests at once; 0: two seconds' worth")
+    burst: float = setting(at_least(0, NUMBER), 0.0, "its requests at once; 0: two seconds' worth")
     account_download: int = setting(SIZE, 0, "bytes per second out, for one account")
     account_upload: int = setting(SIZE, 0, "bytes per second in, for one account")
-    project_requests: float = setting(NUMBER, 0.0, "requests per second to one project")
-    project_burst: float = setting(NUMBER, 0.0, "those at once; 0: two seconds' worth")
+    project_requests: float = setting(
+        at_least(0, NUMBER), 0.0, "requests per second to one project"
+    )
+    project_burst: float = setting(at_least(0, NUMBER), 0.0, "those at once; 0: two seconds' worth")
     download: int = setting(SIZE, 0, "bytes per second out, for one project")
     upload: int = setting(SIZE, 0, "bytes per second in, for one project")
-    nodes: int = setting(WHOLE, 1, "nodes that share the limits where there is no Redis")
+    nodes: int = setting(
+        at_least(1, WHOLE), 1, "nodes that share the limits where there is no Redis"
+    )
 
 
 @frozen(kw_only=True)
@@ -291,8 +303,8 @@ class AuditSection:
     NAME: ClassVar[str] = "audit"
 
     pulls: bool = setting(SWITCH, False, "record pulls as well")
-    keep: float = setting(DURATION, 31536000.0, "how long entries are kept: a year")
-    keep_rows: int = setting(WHOLE, 10_000_000, "how many at most; 0: any number")
+    keep: float = setting(DURATION, 31536000.0, "how long entries are kept; 0: for ever")
+    keep_rows: int = setting(at_least(0, WHOLE), 10_000_000, "how many at most; 0: any number")
     syslog: str = setting(TEXT, "", "forward to udp://, tcp:// or tls://host:port (RFC 5424)")
     syslog_ca: str = setting(TEXT, "", "PEM authority of that server; empty: the system's")
     http: str = setting(TEXT, "", "forward in batches of JSON lines by POST to this URL")
@@ -322,7 +334,9 @@ class MetricsSection:
 
     NAME: ClassVar[str] = "metrics"
 
-    projects: int = setting(WHOLE, 50, "projects that get series of their own; the rest is `other`")
+    projects: int = setting(
+        at_least(0, WHOLE), 50, "projects that get series of their own; the rest is `other`"
+    )
     token: str = setting(
         TEXT,
         "",
@@ -337,7 +351,9 @@ class TracingSection:
 
     NAME: ClassVar[str] = "tracing"
 
-    endpoint: str = setting(TEXT, "", "OTLP/HTTP address of the collector; empty: no traces")
+    endpoint: str = setting(
+        url("http", "https"), "", "OTLP/HTTP address of the collector; empty: no traces"
+    )
     sample: float = setting(SHARE, 1.0, "the share of requests that begin a trace here")
     service: str = setting(TEXT, "argosy", "the name of this service in traces")
 
