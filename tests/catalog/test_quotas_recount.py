@@ -22,6 +22,7 @@ from argosy.catalog.projects.quotas import Amount, Quota, QuotaExceeded, size_te
 from argosy.catalog.registry.removing import remove_repository
 from argosy.content.blob_storage import Stored
 from argosy.errors import ArgosyError, NotFound
+from argosy.meters import declared as meters
 from argosy.model.digest import Digest
 from tests.catalog.pushing import image, index
 
@@ -245,6 +246,37 @@ async def test_folding_changes_no_usage_and_leaves_nothing_behind(catalog: Catal
         return len(conn.execute(t.quota_deltas.select()).all())
 
     assert await catalog.database.read(left) == 0
+
+
+async def test_the_usage_of_many_is_read_at_once_folded_or_not(catalog: Catalog) -> None:
+    accounts, projects = Accounts(catalog.database), Projects(catalog.database)
+    for number in range(20):
+        seed = b"%d" % number
+        await catalog.link_blob(f"p{number % 3}/app", Digest.of(seed), Stored(len(seed)))
+        if number == 10:
+            await accounts.fold()
+    await projects.create("p3", by=SYSTEM)
+    each = [await projects.usage(f"p{n}") for n in range(4)]
+    found = [project for project, _ in each]
+    await projects.delete("p0", by=SYSTEM, force=True)  # while others read the list
+    assert await projects.usages(found) == {
+        project.id: Amount() if project.name == "p0" else used for project, used in each
+    }
+    assert await projects.usages([]) == {}
+
+
+async def test_what_projects_use_is_told_of_no_project_that_is_gone(catalog: Catalog) -> None:
+    accounts, projects = Accounts(catalog.database), Projects(catalog.database)
+    told = set()
+    for name in ("stays", "goes"):
+        await catalog.link_blob(f"{name}/app", Digest.of(b"1"), Stored(1))
+        told.add((name,))
+    await accounts.fold()
+    await accounts._show()
+    assert told == meters.PROJECT_BYTES.read().keys() == meters.PROJECT_QUOTA.read().keys()
+    await projects.delete("goes", by=SYSTEM, force=True)
+    await accounts._show()
+    assert [("stays",)] == [*meters.PROJECT_BYTES.read()] == [*meters.PROJECT_QUOTA.read()]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,13 @@ class Gauge(Metric):
             cell = self._made(labels)
         cell[0] += by
 
+    def replace(self, values: Mapping[Labels, float]) -> None:
+        """These are all the series that there are now."""
+        for labels in [labels for labels in self._cells if labels not in values]:
+            self.forget(labels)
+        for labels, value in values.items():
+            self.set(value, *labels)
+
 
 class Histogram(Metric):
     """How values spread. A cell is the sum, then the counts up to each bound and above."""

@@ -190,9 +190,9 @@ class Accounts:
                 return
 
     async def _show(self) -> None:
-        for name, used, limit in await self._db.read(_busiest):
-            meters.PROJECT_BYTES.set(used, name)
-            meters.PROJECT_QUOTA.set(limit or 0, name)
+        found = await self._db.read(_busiest)
+        meters.PROJECT_BYTES.replace({(name,): used for name, used, _ in found})
+        meters.PROJECT_QUOTA.replace({(name,): limit or 0 for name, _, limit in found})
 
 
 def _busiest(conn: Connection) -> list[tuple[str, int, int | None]]:

@@ -20,7 +20,7 @@ from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.people.users import STANDINGS
 from argosy.catalog.projects.limits import Limits
 from argosy.catalog.projects.places import ProjectUnknown, project_key
-from argosy.catalog.projects.quotas import Amount, Quota, standing
+from argosy.catalog.projects.quotas import Amount, Quota, standing, used_by
 from argosy.catalog.registry.removing import remove_below, remove_repository
 from argosy.errors import RegistryError, UsageError
 from argosy.model.reference import is_name
@@ -193,6 +193,11 @@ class Projects:
             return found, standing(conn, found.id).used
 
         return await self._db.read(look)
+
+    async def usages(self, projects: Sequence[Project]) -> dict[int, Amount]:
+        """What each of these uses now, by their keys."""
+        keys = [one.id for one in projects]
+        return await self._db.read(lambda conn: used_by(conn, keys))
 
     async def update(
         self, name: str, change: ProjectChange, *, by: Actor, version: int | None = None

@@ -251,13 +251,9 @@ async def quota_changed(call: Call[Nothing, QuotaChange]) -> Reply:
 async def quotas(call: Call[ProjectsPaging, Nothing]) -> Reply:
     """Of every project whose quota the client may read."""
     found = await _seen(call, await call.visible(), Resource.QUOTA, call.query)
-    names = [one.name for one in found]
-    told = {name: await call.services.projects.usage(name) for name in names[: call.query.limit]}
+    used = await call.services.projects.usages(found[: call.query.limit])
     return page(
-        found,
-        call.query.limit,
-        lambda one: _quota(*told[one.name]),
-        lambda one: one.name,
+        found, call.query.limit, lambda one: _quota(one, used[one.id]), lambda one: one.name
     )
 
 
