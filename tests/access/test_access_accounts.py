@@ -123,7 +123,20 @@ async def test_every_change_is_written_down_with_who_and_from_where(
 
 
 async def test_names_that_would_confuse_somebody_are_refused(access: Access) -> None:
-    for name in ["", " ", "a:b", "robot$x", "a/b", "a\nb", " a", "x" * 256, 'a"b', "a\\b"]:
+    for name in [
+        "",
+        " ",
+        ".",
+        "..",
+        "a:b",
+        "robot$x",
+        "a/b",
+        "a\nb",
+        " a",
+        "x" * 256,
+        'a"b',
+        "a\\b",
+    ]:
         with pytest.raises(UsageError):
             await access.users.create(BY, NewUser(name=name, password=GOOD))
 

@@ -110,6 +110,24 @@ async def test_claims_may_be_called_and_nested_otherwise(oidc: Provider, flows: 
         await logins.close()
 
 
+@pytest.mark.parametrize("verified", [False, "false", True, None])
+async def test_a_mail_address_is_a_name_only_for_who_has_it(
+    oidc: Provider, flows: Flows, verified: object
+) -> None:
+    """Who is at the provider could else be here first under a colleague's name."""
+    told = {} if verified is None else {"email_verified": verified}
+    oidc.add_user("eve", email="ann@idp.test", **told)
+    oidc.id_token_has = ("email", "email_verified")
+    logins = Oidc(options(oidc, name_claim="email"), flows)
+    found = await login(logins, "eve")
+    if verified in (False, "false"):
+        assert "not verified" in reason(found)
+    else:
+        assert isinstance(found, Finished)
+        assert found.identity.name == "ann@idp.test"
+    await logins.close()
+
+
 async def test_one_group_administers_and_another_is_needed(oidc: Provider, flows: Flows) -> None:
     logins = Oidc(options(oidc, admin_group="ops", required_group="dev"), flows)
     found = await login(logins)

@@ -57,6 +57,11 @@ def test_a_hostile_pattern_costs_no_time() -> None:
     assert not claims.fits("**a" * 150 + "b", "a" * 2000)
 
 
+_CHOSEN: dict[str, object] = {
+    "sub": "environment:prod:repository_owner:acme"
+}  # the order is theirs
+
+
 @pytest.mark.parametrize(
     ("rule", "job"),
     [
@@ -65,6 +70,7 @@ def test_a_hostile_pattern_costs_no_time() -> None:
         ({"repository_id": "74", "environment": "prod"}, GITHUB),
         ({"sub": "repo:acme/app:ref:refs/heads/main"}, GITHUB),
         ({"sub": "repo:acme/**"}, GITHUB),
+        ({"sub": "environment:prod:repository_owner:acme"}, _CHOSEN),
         ({"project_path": "my-group/my-project", "ref_protected": "false"}, GITLAB),
         ({"namespace_path": "my-group", "ref_type": "branch", "ref": "feature-*"}, GITLAB),
         ({"sub": "project_path:my-group/**"}, GITLAB),
@@ -102,6 +108,13 @@ def test_rules_that_say_whose_job_it_is_fit_that_job_only(
         {"sub": "repo:*"},
         {"sub": "repo:acme*"},
         {"sub": "**:ref:refs/heads/main"},
+        {"sub": "ref:refs/heads/main"},
+        {"sub": "ref:refs/heads/*"},
+        {"sub": "environment:prod:ref:refs/heads/main"},
+        {"sub": "environment:repository_owner:ref:**"},
+        {"sub": "job_workflow_ref:acme/shared/.github/workflows/x.yml@refs/heads/main"},
+        {"sub": "job_workflow_ref:acme/**"},
+        {"sub": "environment:prod:repository_owner:ac*"},
         {"actor": "octocat"},
         {"job_workflow_ref": "acme/shared/.github/workflows/x.yml@refs/heads/main"},
     ],

@@ -27,6 +27,15 @@ _BY_OWNER: Final = (
     *("repository_owner", "repository_id", "repository_owner_id"),
     *("namespace_path", "project_id", "namespace_id"),
 )
+_ABOUT: Final = frozenset(
+    {
+        *("ref", "ref_type", "ref_protected", "head_ref", "base_ref", "sha", "environment"),
+        *("job_workflow_ref", "job_workflow_sha", "workflow", "workflow_sha", "context"),
+        *("event_name", "actor", "actor_id", "runner_environment", "run_id"),
+        "repository_visibility",
+    }
+)
+"""What only says what a job is about."""
 
 
 def fits(pattern: str, value: Any) -> bool:
@@ -77,9 +86,17 @@ def _identifies(name: str, pattern: str) -> bool:
         return not star
     if name in _BY_PATH:
         return not star or "/" in fixed
-    if name != "sub":
+    return name == "sub" and _is_whose(fixed, whole=not star)
+
+
+def _is_whose(fixed: str, *, whole: bool) -> bool:
+    """Whether a subject that begins so (or is so as a whole) can only be one owner's."""
+    # GitHub lets everybody choose which of their claims are in it, and in which order.
+    parts = fixed.split(":")
+    pinned = parts[: len(parts) if whole else -1][:-1:2]  # those with a whole value after them
+    if parts[0] in _ABOUT and not {"repo", *_BY_PATH, *_BY_OWNER}.intersection(pinned):
         return False
-    if not star:
+    if whole:
         return True
     # repo:OWNER/…, project_path:GROUP/…; system:serviceaccount:NAMESPACE:…
     head, colon, rest = fixed.partition(":")

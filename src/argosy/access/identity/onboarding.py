@@ -93,6 +93,8 @@ def unusable(name: str) -> str:
     """Why nobody can have that name; empty for one that is fine."""
     if not name or not name.isprintable() or name != name.strip():
         return "it is empty, or has blanks or control characters where none belong"
+    if name in (".", ".."):
+        return "it is a way in a path: clients of the API could not ask for it"
     if found := sorted(_NEVER & set(name)):
         return f"it has {' '.join(found)} in it"
     return "" if _fits(name) else f"it is longer than {_LONGEST} bytes"

@@ -189,6 +189,12 @@ class Oidc:
                 f"the provider tells no {options.name_claim} of you",
                 "an administrator sets [auth.oidc] name_claim, or scopes that it comes with",
             )
+        # Core §5.7: anybody can say that an address is theirs, also one that is somebody's name here.
+        if options.name_claim == "email" and claims.get("email_verified") in (False, "false"):
+            return Refused(
+                "the provider has not verified that your mail address is yours",
+                "verify it there: it is your name here",
+            )
         groups = _names(_at(claims, options.groups_claim))
         if options.required_group and options.required_group not in groups:
             return Refused(
