@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
+from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import Catalog, open_catalog
 from argosy.catalog.registry.removing import remove_repository
@@ -611,6 +613,30 @@ async def test_what_nobody_touches_is_swept_once_and_nothing_else(
             stored = await published(catalog, turn, Digest.of(BODY[: 9 * MIB]))
         assert stored.key == kept.key
         assert await objects(one) == [kept.key]
+        assert await untouched(catalog) == []
+
+
+@pytest.mark.parametrize("size", [100, 100_000, 9 * MIB, 17 * MIB])
+async def test_who_slept_does_not_take_back_what_another_has_gone_on_with(
+    catalog: Catalog, s3_options: S3Options, size: int
+) -> None:
+    async with node(catalog, s3_options) as one, node(catalog, s3_options) as two:
+        mine = await one.begin(OWNER)
+        with pytest.raises(NotFound):
+            async with mine.turn() as slow:
+                await written(slow, os.urandom(size))
+                over = update(t.uploads).values(held_until=0)  # it slept for so long
+                await catalog.database.write(lambda conn: conn.execute(over) and None)
+                async with (await two.resume(OWNER, mine.id)).turn() as turn:
+                    await written(turn, BODY[:size])
+                async with asyncio.timeout(10):
+                    await slow._renew(0.01)  # it wakes: nobody holds the upload now
+        assert (await one.resume(OWNER, mine.id)).offset == size
+        async with (await one.resume(OWNER, mine.id)).turn() as turn:
+            await written(turn, BODY[size:])
+            stored = await published(catalog, turn, NAME)
+        assert await content(one, stored, NAME) == BODY
+        assert await objects(one) == [stored.key]
         assert await untouched(catalog) == []
 
 

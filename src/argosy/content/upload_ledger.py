@@ -56,10 +56,17 @@ class UploadLedger(Protocol):
     """The uploads of a registry, for who goes on with one. Every method is one transaction."""
 
     async def take(self, claim: Claim, seconds: float, *, idle: float | None = None) -> Held | None:
-        """Hold it, or hold it longer, for so many seconds; None while somebody else does.
+        """Hold it for so many seconds; None while somebody else does.
 
         With `idle`, None also if somebody has touched it within so many seconds. UploadLost if
         it is not there any more.
+        """
+        ...
+
+    async def keep(self, claim: Claim, seconds: float) -> None:
+        """Hold what is ours for so many seconds more. UploadLost if it was taken over.
+
+        Also when nobody holds it now: whoever did has gone on with it.
         """
         ...
 
@@ -67,8 +74,8 @@ class UploadLedger(Protocol):
         """Write down what it is now, and let others have it. UploadLost if it was taken over."""
         ...
 
-    async def drop(self, claim: Claim, before: str) -> None:
-        """Let others have it as it was, if it is still ours; they find `before` never gave it back."""
+    async def drop(self, claim: Claim, before: str) -> bool:
+        """Let others have it as it was; they find `before` never gave it back. Whether it was ours."""
         ...
 
     async def end(self, claim: Claim) -> None:

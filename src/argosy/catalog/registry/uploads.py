@@ -40,13 +40,24 @@ class UploadRows:
         return None if row is None else _state(row)
 
     async def take(self, claim: Claim, seconds: float, *, idle: float | None = None) -> Held | None:
-        """Hold it, or hold it longer; None while somebody else does. UploadLost if it has ended.
+        """Hold it; None while somebody else does. UploadLost if it has ended.
 
         With `idle`, None also if somebody has touched it within so many seconds.
         """
         since = None if idle is None else t.now() - round(idle * _MICRO)
         length = round(seconds * _MICRO)
         return await self._db.write(lambda conn: _take(conn, claim, length, since))
+
+    async def keep(self, claim: Claim, seconds: float) -> None:
+        """Hold what is ours for so much longer. UploadLost if it was taken over, even if given back."""
+        length = round(seconds * _MICRO)
+
+        def keep(conn: Connection) -> None:
+            values = {"held_until": t.now() + length, "touched_at": t.now()}
+            if not conn.execute(update(t.uploads).where(_ours(claim)).values(values)).rowcount:
+                raise _lost(claim)
+
+        await self._db.write(keep)
 
     async def give(self, claim: Claim, state: State) -> None:
         """Write down what it is now, and let others have it. UploadLost if it was taken over."""
@@ -58,12 +69,11 @@ class UploadRows:
 
         await self._db.write(give)
 
-    async def drop(self, claim: Claim, before: str) -> None:
-        """Let others have it as it was; they find that `before` never gave it back."""
+    async def drop(self, claim: Claim, before: str) -> bool:
+        """Let others have it as it was; they find `before` never gave it back. Whether it was ours."""
         values = {"holder": before, "held_until": 0}
-        await self._db.write(
-            lambda conn: conn.execute(update(t.uploads).where(_ours(claim)).values(values)) and None
-        )
+        dropped = update(t.uploads).where(_ours(claim)).values(values)
+        return await self._db.write(lambda conn: conn.execute(dropped).rowcount > 0)
 
     async def end(self, claim: Claim) -> None:
         """Forget it, if it is still ours."""
@@ -126,15 +136,14 @@ def _take(conn: Connection, claim: Claim, length: int, idle_since: int | None) -
     ).one_or_none()
     if row is None:
         raise _lost(claim)
-    if row.holder not in ("", claim.holder) and row.held_until > now:
+    if row.holder and row.held_until > now:
         return None
     if idle_since is not None and row.touched_at > idle_since:
         return None
-    mine: dict[str, Any] = {"holder": claim.holder, "held_until": now + length}
-    if row.holder == claim.holder:  # a sign of life; who only takes it may be the sweeper
-        mine["touched_at"] = now
+    # That is no sign of life yet: it may be the sweeper.
+    mine = {"holder": claim.holder, "held_until": now + length}
     conn.execute(update(t.uploads).where(u.id == claim.upload).values(mine))
-    return Held(_state(row), "" if row.holder == claim.holder else row.holder)
+    return Held(_state(row), row.holder)
 
 
 def _ours(claim: Claim) -> ColumnElement[bool]:

@@ -147,8 +147,7 @@ class S3Turn:
             await asyncio.sleep(lease / 3)
             asked = time.time()
             try:
-                if await self._ledger.take(self._claim, lease) is None:
-                    raise _taken_over(self._upload.id)
+                await self._ledger.keep(self._claim, lease)
             except StorageUnavailable:
                 continue  # until our time is over
             except ArgosyError as e:
@@ -260,8 +259,8 @@ class S3Turn:
             return
         await self._flow.stop()
         with suppress(UploadLost):
-            if await self._ledger.take(self._claim, self._bucket.options.lease) is not None:
-                await self._remove()
+            await self._ledger.keep(self._claim, self._bucket.options.lease)
+            await self._remove()
         self._ended = True
 
     async def _remove(self) -> None:
@@ -275,20 +274,31 @@ class S3Turn:
     async def leave(self, failed: Exception | None) -> Exception | None:
         """End the turn: what came is kept for the next one. The error that is to be raised."""
         try:
-            if self._stored is not None:
-                await self.cancel()  # its row could not be written: nothing, if it was settled
-            elif self._ended:
-                pass
-            elif self._before or self._joining:
-                await self._let_go()  # nothing of it counts: it has not begun, or broke at its end
-            else:
-                await self._give()
+            await self._end()
+            if self._stored is not None and isinstance(failed, UploadLost):
+                await self._forget()  # it was not given its row, and never will be
         except ArgosyError as e:
             failed = failed or e
             await self._let_go()
         finally:
             self._close()
         return failed
+
+    async def _end(self) -> None:
+        if self._stored is not None:
+            await self.cancel()  # its row could not be written: nothing, if it was settled
+        elif self._ended:
+            pass
+        elif self._before or self._joining:
+            await self._let_go()  # nothing of it counts: it has not begun, or broke at its end
+        else:
+            await self._give()
+
+    async def _forget(self) -> None:
+        """Remove what this turn has stored: the upload is somebody else's, who may be past that."""
+        await self._flow.stop()
+        with suppress(ArgosyError):
+            await cleaning.remove_turn(self._bucket, self._claim.holder)
 
     async def abandon(self) -> None:
         """End the turn at once: what came in it is lost."""
@@ -304,7 +314,10 @@ class S3Turn:
     async def _let_go(self) -> None:
         """Let others have it now, who see that this turn did not end well."""
         with suppress(ArgosyError):
-            await self._ledger.drop(self._claim, self._before or self._claim.holder)
+            ours = await self._ledger.drop(self._claim, self._before or self._claim.holder)
+            # After a commit it may have been given its row, by a transaction nobody knows of.
+            if not ours and self._stored is None:
+                await self._forget()
 
     async def _give(self) -> None:
         await self._flow.drained()
@@ -369,11 +382,3 @@ def _hash_of(state: State) -> RunningHash | None:
     if not state.offset:
         return hashing.begin(state.algorithm)
     return hashing.resume(state.algorithm, state.hash_state, state.hash_tag)
-
-
-def _taken_over(id: str) -> UploadLost:  # noqa: A002
-    return UploadLost(
-        f"no upload {id!r}",
-        why="another request has taken it over",
-        remedy="ask where it is, and go on from there",
-    )
