@@ -212,9 +212,14 @@ class NoMatchingPlatform(NotFound):
 
 
 class RegistryError(ArgosyError):
-    """A registry said no; `status` is its HTTP status, `registry_code` its own code."""
+    """A registry said no; `status` is its HTTP status, `registry_code` its own code.
+
+    `denial`: why it is one for our own audit log, without what changes from one to the next; empty
+    if it is none.
+    """
 
     code = "registry"
+    denial = ""
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from argosy.catalog.auditing.sealing import Sealer
 from argosy.catalog.auditing.verifying import verify
 from argosy.meters import declared as meters
 from argosy.server.config.sections import AuditSection
+from argosy.server.observing import managed
 from argosy.server.starting.opening import embedded
 from tests.guarded import ADMIN, PASSWORD, World, guarded
 from tests.serving import Serving, served
@@ -31,6 +32,12 @@ def entries(serving: Serving, **wanted: str) -> list[dict[str, Any]]:
         )
     )
     return [dict(row) for row in found if all(row[k] == v for k, v in wanted.items())]
+
+
+def as_json(value: Any, tag: str | None = None) -> tuple[bytes, dict[str, str]]:
+    """A body of the management API, and its headers."""
+    known = {"If-Match": tag} if tag else {}
+    return json.dumps(value).encode(), {"Content-Type": "application/json", **known}
 
 
 def test_every_change_of_a_repository_is_an_entry_with_its_request(tmp_path: Path) -> None:
@@ -93,6 +100,80 @@ def test_who_is_denied_what_and_why_is_an_entry(tmp_path: Path) -> None:
         assert ("sam", "user", "manifest.pull", "team/app:v1", 5) in said
         assert all(e["details"]["reason"] for e in found)
         assert all(e["address"] == "127.0.0.1" for e in found)
+
+
+def test_what_a_rule_or_a_quota_keeps_from_somebody_is_an_entry_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    with guarded(tmp_path) as world:
+        admin = world.client.by(ADMIN, PASSWORD)
+        dana = world.user("dana", Role.MAINTAINER).at("team/app")
+        dana.push_image("v1", "x")
+        before = dana("GET", "manifests/v1").body
+        dana.push_image("v2", "y")
+        rule = {"tags": "v*"}
+        assert admin("POST", "/api/v1/projects/team/tag-rules", *as_json(rule)).status == 201
+        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        assert dana("PUT", "manifests/v2", before, kind).status == 412
+        assert dana("DELETE", "manifests/v1").status == 412
+        stale = dana("PUT", "manifests/v2", before, {**kind, "If-Match": '"sha256:0"'})
+        assert stale.status == 412  # lost a race: nothing was kept from anybody
+        full = {"artifacts": 1}
+        tag = admin("GET", "/api/v1/projects/team/quota")["ETag"]
+        set_ = admin("PATCH", "/api/v1/projects/team/quota", *as_json(full, tag))
+        assert set_.status == 200, set_.body
+        said = [
+            (e["actor"], e["action"], e["resource"], e["project"], e["details"]["reason"])
+            for e in entries(world.serving, outcome="denied")
+        ]
+        kept = "a rule of the project keeps the tag"
+        assert said == [
+            ("dana", "manifest.push", "team/app:v2", "team", kept),
+            ("dana", "manifest.delete", "team/app:v1", "team", kept),
+        ]
+        other = json.loads(before) | {"annotations": {"a": "b"}}
+        assert dana("PUT", "manifests/v3", json.dumps(other).encode(), kind).status == 403
+        (last,) = entries(world.serving, outcome="denied")[2:]
+        assert (last["resource"], last["details"]["reason"]) == (
+            "team/app:v3",
+            "the quota of the project",
+        )
+
+
+def test_who_is_denied_something_of_the_api_is_found_as_who_did_it_would_be(tmp_path: Path) -> None:
+    with guarded(tmp_path) as world:
+        sam = world.user("sam")
+        assert sam("DELETE", "/api/v1/users/ada").status == 403
+        robot = {"name": "ci", "grants": ["repository:team/**:pull"]}
+        asked = sam("POST", "/api/v1/projects/team/robots", *as_json(robot))
+        assert asked.status == 403
+        assert sam("DELETE", "/api/v1/repositories/team%2Fapp/tags/v1").status == 403
+        said = [
+            (e["action"], e["resource"], e["project"])
+            for e in entries(world.serving, outcome="denied")
+        ]
+        assert said == [
+            ("user.delete", "users/ada", ""),
+            ("robot.create", "projects/team/robots", "team"),
+            ("tag.delete", "repositories/team/app/tags/v1", "team"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("createSystemRobot", "robot.create"),
+        ("revokeUserToken", "token.revoke"),
+        ("deleteTagRule", "tag-rule.delete"),
+        ("listRepositories", "repository.list"),
+        ("updateProject", "project.update"),
+        ("updateMember", "member.set"),
+        ("changePassword", "user.password"),
+        ("manifests", ""),
+    ],
+)
+def test_an_operation_is_called_what_its_change_is(operation: str, action: str) -> None:
+    assert managed.action(operation) == action
 
 
 def test_a_wrong_password_is_an_entry_with_the_name_that_was_tried(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class QuotaExceeded(RegistryError):
     """A push that does not fit in its project's quota; nothing of it was kept or charged."""
 
     code = "quota-exceeded"
+    denial = "the quota of the project"
 
     def __init__(
         self, project: str, kind: str, *, used: int, limit: int, needed: int, hint: str = ""

@@ -49,6 +49,7 @@ class TagKept(RegistryError):
     """A tag may not be moved or deleted, because a rule of its project keeps it as it is."""
 
     code = "tag-kept"
+    denial = "a rule of the project keeps the tag"
 
     def __init__(self, repository: str, tag: str, rule: TagRule) -> None:
         self.rule = rule

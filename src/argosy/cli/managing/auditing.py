@@ -17,7 +17,12 @@ def add_audit_filters(parser: Parser) -> None:
     group = parser.add_argument_group("filters")
     add = group.add_argument
     add("--actor", metavar="NAME", default="", help="done by this user or robot")
-    add("--action", metavar="ACTION", default="", help="this was done: tag.move, robot.create")
+    add(
+        "--action",
+        metavar="ACTION",
+        default="",
+        help="this was done: manifest.push, robot.create; all of a kind: tag.",
+    )
     add("--project", metavar="PROJECT", default="", help="done in this project")
     add("--resource", metavar="NAME", default="", help="done to this: team/app:v1")
     add("--digest", metavar="DIGEST", default="", help="about this digest")

@@ -17,6 +17,7 @@ from argosy.errors import ArgosyError
 from argosy.meters import declared as meters
 from argosy.server.guarding.who import actor
 from argosy.server.http.messages import Request
+from argosy.server.observing import managed
 from argosy.server.observing.forwarding.forwarder import Destination, Forwarder
 from argosy.values import frozen
 
@@ -80,7 +81,7 @@ class Auditing:
 
     def tell(self, request: Request, status: int, _sent: int, _seconds: float) -> None:
         """One answer: nearly all of them are nothing to write down."""
-        if status in (401, 403) or (status == 429 and request.tried):
+        if status in (401, 403) or (status == 429 and request.tried) or _kept(request, status):
             self._denied(request, status)
         elif self._options.pulls and status < 400 and _is_pull(request):
             self.denials.add(actor(request), self._entry(request, "manifest.pull"))
@@ -91,8 +92,9 @@ class Auditing:
             # The question who somebody is, as every client gets it first, is no denial.
             meters.DENIALS.add("anonymous")
             return
-        meters.DENIALS.add("forbidden" if status == 403 and not request.tried else "invalid")
-        details = {"reason": request.denial or _REASONS[status]}
+        invalid = status in (401, 429) or bool(request.tried)
+        meters.DENIALS.add("invalid" if invalid else "forbidden")
+        details = {"reason": request.denial or _REASONS.get(status, _REASONS[403])}
         by = actor(request)
         if request.tried and not by.name:
             details["as"] = request.tried[:255]
@@ -111,8 +113,8 @@ class Auditing:
         resource = f"{name}:{ref}" if ref and ":" not in ref else name
         return Entry(
             action=action,
-            resource=resource or request.path,
-            project=name.partition("/")[0],
+            resource=resource or managed.resource(request.path),
+            project=name.partition("/")[0] or managed.project(request.path),
             digest=digest,
             outcome=outcome,
             details=details or {},
@@ -150,8 +152,13 @@ def _action(request: Request) -> str:
     """What somebody wanted, in the words of the audit log."""
     if request.tried and request.route.startswith(("token", "login")):
         return "user.login"
-    found = _ACTIONS.get((request.route, request.method))
+    found = _ACTIONS.get((request.route, request.method)) or managed.action(request.route)
     return found or f"{request.route.strip('/') or 'request'}.{request.method.lower()}"
+
+
+def _kept(request: Request, status: int) -> bool:
+    """Whether a rule kept a tag from somebody who may push and delete."""
+    return status in (409, 412) and bool(request.denial)
 
 
 def _is_pull(request: Request) -> bool:

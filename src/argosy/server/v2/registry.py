@@ -14,7 +14,7 @@ from argosy.access.permissions.principal import Principal
 from argosy.catalog.catalog import Catalog
 from argosy.catalog.projects.quotas import QuotaExceeded
 from argosy.content.blob_storage import BlobStorage, UploadBusy
-from argosy.errors import ArgosyError, NoSpace, StorageError
+from argosy.errors import ArgosyError, NoSpace, RegistryError, StorageError
 from argosy.meters.kinds import Labels
 from argosy.server.guarding.guard import Guard
 from argosy.server.guarding.who import actor
@@ -95,12 +95,15 @@ class Registry:
                     return ready
             return await endpoint(where.name, where.ref, request)
         except QuotaExceeded as e:
+            request.denial = e.denial
             return answer(await self._room.explained(e), "DENIED")
         except ArgosyError as e:
             if isinstance(e, StorageError) and not isinstance(e, UploadBusy):
                 self.storage_errors[e.code,] = self.storage_errors.get((e.code,), 0) + 1
                 told = (request.method, request.target, e.summary, e.why, e.evidence)
                 log.error("%s %s: %s: %s %s", *told)  # noqa: TRY400
+            if isinstance(e, RegistryError):
+                request.denial = request.denial or e.denial
             return answer(e, _UNKNOWN.get(where.endpoint, "UNSUPPORTED"))
 
     async def _found_project(self, name: str, admin: Principal, request: Request) -> None:
