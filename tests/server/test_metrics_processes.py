@@ -93,6 +93,27 @@ def test_who_dies_while_burying_counts_nobody_twice(
         assert cell(second.all(), "argosy_received_bytes_total") == [6]
 
 
+def test_who_dies_while_a_page_is_made_is_on_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Gathering(str(tmp_path))
+    first.open()
+    first.publish(mine(5, 0))
+    with Gathering(str(tmp_path)) as second:
+        read = second._read
+
+        def dying(name: str) -> Snapshot:
+            found = read(name)
+            if name == first._name:
+                first.close()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(second, "_read", dying)
+            assert cell(second.all(), "argosy_received_bytes_total") == [5]
+        assert cell(second.all(), "argosy_received_bytes_total") == [5]
+
+
 def test_a_file_of_a_newer_version_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
     with Gathering(str(tmp_path)) as one, Gathering(str(tmp_path)) as two:
         unknown = Snapshot(series={"argosy_later_total": [((), [1.0])]})

@@ -133,7 +133,3 @@ class Histogram(Metric):
             yield
         finally:
             self.observe(time.perf_counter() - began, *labels)
-
-
-Readings = Mapping[Metric, Mapping[Labels, Sequence[float]]]
-"""What metrics stand at: cells by label values."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from argosy.access.permissions.decision import Deny
 from argosy.access.permissions.permission import CATALOG, Action, Permission, Resource
-from argosy.server.http.messages import Request, Response
+from argosy.server.http.messages import Request, Response, retry_after
 from argosy.server.observing.addresses import Proxies
 from argosy.server.v2.errors import JSON, VERSION
 from argosy.values import frozen
@@ -57,7 +57,7 @@ def refusal(denied: Deny, realm: Realm, request: Request) -> Response:
         status, code = 401, "UNAUTHORIZED"
     headers = [VERSION, JSON]
     if status == 429:
-        headers.append(("Retry-After", str(max(int(denied.wait + 0.999), 1))))
+        headers.append(retry_after(denied.wait))
     if status == 401:
         headers.append(("WWW-Authenticate", challenge(denied, realm, request)))
     words = "; ".join(part for part in (denied.reason, denied.remedy) if part)

@@ -9,7 +9,6 @@ than was asked for, or nothing, is an answer and not an error.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -27,7 +26,7 @@ from argosy.access.tokens.scopes import Scope, granted, parse_scopes
 from argosy.errors import RegistryUnavailable, StorageError, UsageError
 from argosy.meters import declared as meters
 from argosy.server.guarding.access_guard import AccessGuard
-from argosy.server.http.messages import BodyTooLarge, Request, Response
+from argosy.server.http.messages import BodyTooLarge, Request, Response, retry_after
 from argosy.values import frozen
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
@@ -256,7 +255,7 @@ def _unsupported(grant_type: str) -> _Failure:
 def _refused(failure: _Failure) -> Response:
     headers = list(_HEADERS)
     if failure.wait > 0:
-        headers.append(("Retry-After", str(math.ceil(failure.wait))))
+        headers.append(retry_after(failure.wait))
     if failure.status == 401:
         headers.append(("WWW-Authenticate", 'Basic realm="argosy", charset="UTF-8"'))
     body = {

@@ -6,6 +6,7 @@ sink), out through `FileBody` (sendfile).
 """
 
 import itertools
+import math
 import os
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -279,6 +280,11 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
+
+
+def retry_after(seconds: float) -> tuple[str, str]:
+    """The field that says when to come again: in whole seconds, never too early."""
+    return ("Retry-After", str(max(1, math.ceil(seconds))))
 
 
 Handler = Callable[[Request], Awaitable[Response]]

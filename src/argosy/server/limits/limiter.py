@@ -17,7 +17,7 @@ from argosy.meters import declared as meters
 from argosy.server.config.sections import LimitsSection
 from argosy.server.guarding.who import address
 from argosy.server.http.incoming import IncomingBody
-from argosy.server.http.messages import Request
+from argosy.server.http.messages import Request, retry_after
 from argosy.server.limits.bucket import Rate
 from argosy.server.limits.pacing import TapPace
 from argosy.server.limits.tap import Alone, Clock, Shared, Tap
@@ -36,7 +36,8 @@ class TooManyRequests(RateLimited):
 
     def __init__(self, whose: str, rate: Rate, delay: float) -> None:
         kind = whose.partition(" ")[0]
-        after = max(1, math.ceil(delay))
+        again = retry_after(delay)
+        after = again[1]
         window = max(1, math.ceil(rate.burst / rate.rate))
         super().__init__(
             f"{whose} sends more requests than the {rate.rate:g} per second it may",
@@ -47,7 +48,7 @@ class TooManyRequests(RateLimited):
         )
         # draft-ietf-httpapi-ratelimit-headers-10: a policy's quota and window, what is left of it.
         self.headers: Final = (
-            ("Retry-After", str(after)),
+            again,
             ("RateLimit-Policy", f'"{kind}";q={int(rate.burst)};w={window}'),
             ("RateLimit", f'"{kind}";r=0;t={after}'),
         )

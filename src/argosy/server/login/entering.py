@@ -17,7 +17,7 @@ from argosy.catalog.people import users
 from argosy.catalog.people.users import User
 from argosy.errors import ArgosyError, UsageError
 from argosy.meters import declared as meters
-from argosy.server.http.messages import Response
+from argosy.server.http.messages import Response, retry_after
 from argosy.server.login import pages
 from argosy.server.login.html import go
 from argosy.server.login.visit import Visit, safe_place
@@ -168,8 +168,7 @@ class Entering:
         answer = pages.login(go_on, self._sso, name=name, problem=said)
         if not isinstance(refused, Slowed):
             return answer
-        wait = ("Retry-After", str(max(int(refused.seconds + 0.999), 1)))
-        return Response(429, [*answer.headers, wait], answer.body)
+        return Response(429, [*answer.headers, retry_after(refused.seconds)], answer.body)
 
 
 def _refused(why: Refused) -> Response:

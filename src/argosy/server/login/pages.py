@@ -9,7 +9,7 @@ from argosy.access.signing_in.second_factor import Enrolment
 from argosy.access.signing_in.sessions import Session
 from argosy.catalog.people.tokens import PersonalToken
 from argosy.catalog.people.users import User
-from argosy.server.http.messages import Response
+from argosy.server.http.messages import Response, retry_after
 from argosy.server.login.html import Markup, page, tag, text
 
 
@@ -21,9 +21,9 @@ def problem(why: str, remedy: str = "", *, status: int = 403) -> Response:
 
 def too_often(seconds: float) -> Response:
     """Somebody has to wait."""
-    wait = max(int(seconds + 0.999), 1)
-    answer = problem(f"that was too often: wait {wait} s", status=429)
-    return Response(429, [*answer.headers, ("Retry-After", str(wait))], answer.body)
+    wait = retry_after(seconds)
+    answer = problem(f"that was too often: wait {wait[1]} s", status=429)
+    return Response(429, [*answer.headers, wait], answer.body)
 
 
 def said(why: str, remedy: str = "") -> Markup:

@@ -13,7 +13,7 @@ from argosy.access.permissions.decision import Allow, Deny
 from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.errors import ArgosyError
 from argosy.server.guarding.guard import Guard
-from argosy.server.http.messages import ClientGone, Request, Response
+from argosy.server.http.messages import ClientGone, Request, Response, retry_after
 from argosy.server.limits.limiter import Limiter
 from argosy.server.manage import idempotency, problems, reading, writing
 from argosy.server.manage.operation import NOTHING, Call, Came, Operation, Reply
@@ -132,8 +132,8 @@ def _denied(decision: Deny) -> Refusal:
     """As the registry says it (`server/guarding/challenges.py`), in this API's format."""
     reason, remedy = decision.reason, decision.remedy
     if decision.wait > 0:
-        wait = [("Retry-After", str(max(int(decision.wait + 0.999), 1)))]
-        return Refusal(429, "too-many-requests", reason, remedy=remedy, headers=wait)
+        wait = retry_after(decision.wait)
+        return Refusal(429, "too-many-requests", reason, remedy=remedy, headers=[wait])
     if decision.known and not decision.invalid:
         return Refusal(403, "denied", reason, remedy=remedy)
     return Refusal(401, "unauthorized", reason, remedy=remedy or _HOW, headers=[_CHALLENGE])

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from argosy.access.signing_in.backends import BackendUnavailable
+from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.tagging.rules import TagKept
 from argosy.errors import (
     ArgosyError,
@@ -28,7 +29,7 @@ from argosy.errors import (
     UsageError,
 )
 from argosy.server.http.heads import BadRequest
-from argosy.server.http.messages import BodyTooLarge, Request, Response
+from argosy.server.http.messages import BodyTooLarge, Request, Response, retry_after
 
 log = logging.getLogger("argosy.server.manage")
 
@@ -96,6 +97,14 @@ def invalid(field: str, detail: str, *, remedy: str = "") -> Refusal:
         remedy=remedy,
         fields=[FieldError(field, detail)],
     )
+
+
+def refused(login: Refused, code: str = "denied") -> Refusal:
+    """What somebody showed of themselves was not enough (403), or not looked at (429)."""
+    if isinstance(login, Slowed):
+        wait = [retry_after(login.seconds)]
+        return Refusal(429, "slowed", login.reason, remedy=login.remedy, headers=wait)
+    return Refusal(403, code, login.reason, remedy=login.remedy)
 
 
 def answer(error: ArgosyError, request: Request) -> Response:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from argosy.access.permissions.permission import Action, Resource
-from argosy.access.signing_in.refused import Refused, Slowed
+from argosy.access.signing_in.refused import Refused
 from argosy.catalog.people.users import User
 from argosy.server.guarding.who import address
 from argosy.server.manage.operation import ONESELF, Call, Nothing, Operation, Reply
-from argosy.server.manage.problems import Refusal
+from argosy.server.manage.problems import Refusal, refused
 
 Code = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z", examples=["492039"])]
 AnyCode = Annotated[
@@ -99,14 +99,11 @@ async def _self(call: Call[Nothing, Any]) -> User:
 
 async def _proven(call: Call[Nothing, Proof]) -> User:
     user, people = await _self(call), call.people
-    refused = await call.services.second_factor.guessed(
+    failed = await call.services.second_factor.guessed(
         people.logins.throttle, user, call.body.code, address(call.request)
     )
-    if isinstance(refused, Slowed):
-        later = [("Retry-After", str(max(1, round(refused.seconds))))]
-        raise Refusal(429, "slowed", refused.reason, remedy=refused.remedy, headers=later)
-    if refused is not None:
-        raise Refusal(403, "wrong-code", refused.reason, remedy=refused.remedy)
+    if failed is not None:
+        raise refused(failed, "wrong-code")
     return user
 
 

@@ -8,7 +8,6 @@ from msgspec import Meta, Struct
 from argosy.access.accounts.users import NewUser as UserToMake
 from argosy.access.accounts.users import UserChange as Change
 from argosy.access.permissions.permission import Action, Resource
-from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.catalog.actor import Actor
 from argosy.catalog.people import users
 from argosy.catalog.people.users import User as UserRow
@@ -24,7 +23,7 @@ from argosy.server.manage.operation import (
     Reply,
 )
 from argosy.server.manage.paging import page
-from argosy.server.manage.problems import Refusal
+from argosy.server.manage.problems import refused
 from argosy.server.manage.router import PREFIX
 from argosy.server.manage.urls import url
 from argosy.server.manage.values import (
@@ -171,18 +170,10 @@ async def password_changed(call: Call[Nothing, PasswordChange]) -> Reply:
     body = call.body
     call.request.tried = body.name
     by = Actor(name=body.name, kind="user", address=address(call.request), request=call.request.id)
-    refused = await call.people.users.change_password(by, body.current, body.password)
-    if refused is not None:
-        raise refusal(refused)
+    failed = await call.people.users.change_password(by, body.current, body.password)
+    if failed is not None:
+        raise refused(failed)
     return Reply()
-
-
-def refusal(refused: Refused) -> Refusal:
-    """A login that was not let through."""
-    if isinstance(refused, Slowed):
-        wait = [("Retry-After", str(max(1, round(refused.seconds))))]
-        return Refusal(429, "slowed", refused.reason, remedy=refused.remedy, headers=wait)
-    return Refusal(403, "denied", refused.reason, remedy=refused.remedy)
 
 
 def _user(row: UserRow) -> User:

@@ -117,19 +117,15 @@ class Gathering:
     def all(self) -> Snapshot:
         """What all of them have counted, the dead ones too."""
         with self._alone():
-            found = [self._read(name) for name in self._names()]
-            return merged([*found, self._bury()])
+            entries = [entry.rpartition(".") for entry in os.listdir(self._directory)]
+            joined = {name for name, _, kind in entries if kind == "alive"}
+            # Looked at once: who dies while the page is made would be on it twice, or not at all.
+            dead = {name for name in joined if self._is_dead(name)}
+            found = [self._read(name) for name in joined - dead]
+            return merged([*found, self._bury(dead)])
 
-    def _names(self) -> Iterator[str]:
-        for entry in os.listdir(self._directory):
-            name, dot, kind = entry.rpartition(".")
-            if dot and kind == "json" and name != "ended" and not self._is_dead(name):
-                yield name
-
-    def _bury(self) -> Snapshot:
+    def _bury(self, dead: set[str]) -> Snapshot:
         """Add the dead ones to what earlier ones have left."""
-        entries = [entry.rpartition(".") for entry in os.listdir(self._directory)]
-        dead = [name for name, _, kind in entries if kind == "alive" and self._is_dead(name)]
         ended = self._read("ended")
         if not dead:
             return ended

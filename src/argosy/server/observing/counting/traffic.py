@@ -6,7 +6,6 @@ worked out for the metrics page.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Final
 
 from argosy.meters import declared as meters
@@ -115,6 +114,3 @@ class _Sums:
         held[labels] = (
             cell if before is None else [a + b for a, b in zip(before, cell, strict=True)]
         )
-
-
-Readings = Mapping[Metric, Mapping[Labels, list[float]]]
