@@ -103,18 +103,19 @@ def test_a_body_that_stalls_is_given_up(loop, path, fields):
         assert client.closed() or fields.startswith("T")  # the chunk of 15 is broken: 400
 
 
-def test_a_body_that_trickles_is_given_up_and_a_slow_one_that_moves_is_not():
+@pytest.mark.parametrize("path", ["/read", "/into"])
+def test_a_body_that_trickles_is_given_up_and_a_slow_one_that_moves_is_not(path):
     uploads = Uploads()
     options = {"transfer_timeout": 0.4, "least_progress": 5000}
     with serving(uploads, **options) as server:
         with Raw(server.port) as client:
-            client.get("/", "Content-Length: 40000", method="PUT")
+            client.get(path, "Content-Length: 40000", method="PUT")
             for _ in range(20):
                 client.send(b"x" * 2000)
                 time.sleep(0.05)
             assert client.answer().status == 201
         with Raw(server.port) as client:
-            client.get("/", "Content-Length: 40000", method="PUT")
+            client.get(path, "Content-Length: 40000", method="PUT")
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
                 for _ in range(100):
                     client.send(b"x" * 20)

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -126,6 +127,30 @@ def test_a_client_that_vanishes_in_an_upload_over_tls_is_gone(certs, loop):
             client.get("/", "Content-Length: 0", method="PUT")
             assert client.answer().status == 201
     assert sorted(ends) == ["gone", "gone", "whole"]
+
+
+def test_a_body_that_trickles_over_tls_is_given_up(certs):
+    over = threading.Event()
+
+    async def handler(request: Request) -> Response:
+        try:
+            await request.body.into(lambda _: None)
+        except ClientGone:
+            over.set()
+            raise
+        return Response(201)
+
+    options = {"transfer_timeout": 0.4, "least_progress": 5000}
+    with (
+        serving(handler, tls=server_context(certs), **options) as server,
+        Raw(server.port, context=client_context(certs)) as client,
+    ):
+        client.get("/", "Content-Length: 40000", method="PUT")
+        with pytest.raises((ssl.SSLError, OSError)):
+            for _ in range(100):
+                client.send(b"x" * 20)
+                time.sleep(0.03)
+        assert over.wait(5)
 
 
 def test_a_stalled_reader_over_tls_is_cut_off(certs, tmp_path):

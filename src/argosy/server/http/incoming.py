@@ -20,6 +20,7 @@ class IncomingBody:
 
     def __init__(self, wire: Wire, fields: Fields) -> None:
         self._wire = wire
+        wire.be_patient()
         self._expects = fields.expects
         self._begun = False
         self.received = 0

@@ -48,6 +48,8 @@ class Wire(asyncio.BufferedProtocol):
         self.ended = False  # the client sends no more
         self.lost = False
         self.expired = False
+        self._waited = 0.0  # for the last `_moved` bytes of a body
+        self._moved = 0
         self.secure = False
         self.peer = ""
         self.certificate: dict[str, Any] | None = None
@@ -151,7 +153,8 @@ class Wire(asyncio.BufferedProtocol):
             return count
         self._got = 0
         self._target = view
-        self.deadline = self.loop.time() + self.common.options.transfer_timeout
+        began = self.loop.time()
+        self.deadline = began + max(self.common.options.transfer_timeout - self._waited, 0.0)
         try:
             await self.more()
         finally:
@@ -159,7 +162,15 @@ class Wire(asyncio.BufferedProtocol):
             self.deadline = NEVER
         if not self._got:
             raise ClientGone("the client left, or stalled, before the end of its body")
+        self._moved += self._got
+        self._waited += self.loop.time() - began
+        if self._moved >= self.common.options.least_progress:
+            self.be_patient()
         return self._got
+
+    def be_patient(self) -> None:
+        """A body begins, or has got on: the time that it may take for the next bytes begins anew."""
+        self._waited, self._moved = 0.0, 0
 
     async def swallow(self) -> None:
         """Read and forget what the client still sends, for a while, so that it sees the answer.
