@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.redis_server",
     "tests.seaweed",
     "tests.slapd",
+    "tests.sqlite_template",
     "tests.oidc_provider",
 ]
 

@@ -25,6 +25,8 @@ from argosy.errors import StorageError
 from argosy.model.digest import Digest
 from tests.catalog.pushing import NAME, image, push, verify
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 T = TypeVar("T")
 Run = Callable[[Callable[[Connection], T]], Any]
 REVISIONS = [
