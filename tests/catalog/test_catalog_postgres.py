@@ -26,7 +26,7 @@ from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest
 from tests.authority import Authority
 from tests.catalog.cutting import cutting
-from tests.catalog.pushing import NAME, image, push, verify
+from tests.catalog.pushing import NAME, hearing, image, push, verify
 from tests.peers import free_port
 from tests.postgres import PASSWORD, Postgres, postgres_program
 
@@ -391,9 +391,11 @@ async def test_the_tls_words_of_the_address_count(
     url += words.format(its=its, other=other)
 
     async def secured() -> bool:
-        async with open_database(url, BRIEF) as database:
+        async with open_catalog(url, BRIEF) as catalog:
             asked = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-            return bool(await database.read(lambda conn: conn.execute(asked).scalar_one()))
+            found = await catalog.database.read(lambda conn: conn.execute(asked).scalar_one())
+            await hearing(catalog)  # a connection that is not there yet is not closed at once
+            return bool(found)
 
     if not refused:
         assert await secured()
