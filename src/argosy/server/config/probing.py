@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from argosy.concurrency import in_thread
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
-from argosy.server.config.sections import S3Section, ServerSettings
+from argosy.server.config.sections import S3Section, ServerSettings, options_as
 from argosy.values import frozen
 
 if TYPE_CHECKING:
@@ -126,11 +126,8 @@ async def _entering(settings: ServerSettings) -> str:
             "auth.htpasswd.file is empty", remedy="`htpasswd -B -c FILE NAME` makes one"
         )
     if "oidc" in settings.auth.backends:
-        from argosy.server.login.opening import oidc_options  # noqa: PLC0415
-
-        oidc = oidc_options(settings.oidc)
         for name in ("issuer", "client_id"):
-            if not getattr(oidc, name):
+            if not getattr(settings.oidc, name):
                 raise ConfigError(f"auth.oidc.{name} is empty", remedy="the provider tells it")
     return ", ".join(settings.auth.backends)
 
@@ -208,9 +205,9 @@ async def _bucket(settings: ServerSettings) -> str:
 
 
 def _s3(section: S3Section) -> "S3Options":
-    from argosy.server.starting.storing import s3_options  # noqa: PLC0415
+    from argosy.stores.s3.options import S3Options  # noqa: PLC0415
 
-    return s3_options(section)
+    return options_as(S3Options, section)
 
 
 async def _redis(settings: ServerSettings) -> str:
@@ -235,7 +232,6 @@ async def _redis(settings: ServerSettings) -> str:
 
 async def _htpasswd(settings: ServerSettings) -> str:
     from argosy.access.identity.htpasswd import Htpasswd, HtpasswdOptions  # noqa: PLC0415
-    from argosy.server.guarding.admission import options_as  # noqa: PLC0415
 
     found = await Htpasswd(options_as(HtpasswdOptions, settings.htpasswd)).check()
     return f"{found} users in {settings.htpasswd.file}"
@@ -243,7 +239,6 @@ async def _htpasswd(settings: ServerSettings) -> str:
 
 async def _ldap(settings: ServerSettings) -> str:
     from argosy.access.identity.ldap.directory import Ldap, LdapOptions  # noqa: PLC0415
-    from argosy.server.guarding.admission import options_as  # noqa: PLC0415
 
     return await Ldap(options_as(LdapOptions, settings.ldap)).check()
 

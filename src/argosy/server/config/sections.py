@@ -5,8 +5,8 @@ the file; a secret may also come from a file named by `..._FILE`. Times are seco
 sizes bytes.
 """
 
-from dataclasses import field
-from typing import Any, ClassVar
+from dataclasses import field, fields
+from typing import Any, ClassVar, TypeVar
 
 from argosy.server.config.kinds import (
     DURATION,
@@ -23,6 +23,8 @@ from argosy.server.config.kinds import (
     url,
 )
 from argosy.values import frozen
+
+T = TypeVar("T")
 
 
 def setting(kind: Kind, default: Any, help: str, *, secret: bool = False, flag: str = "") -> Any:  # noqa: A002
@@ -379,3 +381,8 @@ class ServerSettings:
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
     tracing: TracingSection = TracingSection()
+
+
+def options_as(kind: type[T], section: Any) -> T:
+    """A section as the options that a library takes: the same names."""
+    return kind(**{one.name: getattr(section, one.name) for one in fields(section)})

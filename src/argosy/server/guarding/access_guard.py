@@ -25,8 +25,7 @@ from argosy.server.guarding import challenges
 from argosy.server.guarding.verdicts import Verdicts
 from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request, Response
-from argosy.server.observing.addresses import Proxies
-from argosy.values import frozen
+from argosy.server.observing.addresses import Front
 
 _TOKENS: Final = 20_000
 _FOR_ALL: Final = Allow(ANONYMOUS)
@@ -34,20 +33,12 @@ _LONG: Final = float("inf")
 _LONGEST_HEADER: Final = access_tokens.LONGEST + 64
 
 
-@frozen(kw_only=True)
-class GuardOptions:
-    """What the guard believes of where requests come from, and go."""
-
-    public_url: str = ""
-    proxies: Proxies
-
-
 class AccessGuard:
     """Decides by what the catalog says of people."""
 
-    def __init__(self, access: Access, options: GuardOptions) -> None:
+    def __init__(self, access: Access, front: Front) -> None:
         self.access: Final = access
-        self._options = options
+        self._front = front
         self._authority = access.authority
         self._anonymous: Final = access.options.anonymous
         self._verdicts: Final = Verdicts(self._authority)
@@ -102,7 +93,7 @@ class AccessGuard:
     def refusal(self, request: Request, decision: Decision) -> Response:
         """401 with a challenge, 403, or 429, in the registry's format."""
         assert isinstance(decision, Deny)
-        where = challenges.token_url(request, self._options.public_url, self._options.proxies)
+        where = self._front.url(request) + challenges.TOKEN_PATH
         service = self.access.options.tokens.audience
         return challenges.refusal(decision, challenges.Realm(where, service), request)
 

@@ -6,17 +6,17 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
 from argosy.errors import ConfigError
-from argosy.server.config.sections import ServerSettings
+from argosy.server.config.sections import ServerSettings, options_as
 from argosy.server.guarding.guard import Guard
 from argosy.server.guarding.open_guard import OpenGuard
 from argosy.server.http.messages import Handler
-from argosy.server.observing.addresses import Proxies
+from argosy.server.observing.addresses import Front, Proxies
 from argosy.values import frozen
 
 if TYPE_CHECKING:  # without access control none of it is imported
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # without access control none of it is imported
     from argosy.access.tokens.sealing import Sealer
     from argosy.server.login.door import Door
 
-T = TypeVar("T")
 log = logging.getLogger("argosy.server")
 
 _DATABASE: Final = "argosy.db"
@@ -58,7 +57,7 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
         yield Admission(guard=OpenGuard())
         return
     from argosy.access.service import open_access  # noqa: PLC0415 - for who needs it
-    from argosy.server.guarding.access_guard import AccessGuard, GuardOptions  # noqa: PLC0415
+    from argosy.server.guarding.access_guard import AccessGuard  # noqa: PLC0415
     from argosy.server.guarding.token_service import TokenService  # noqa: PLC0415
     from argosy.server.login.opening import open_entrance  # noqa: PLC0415
 
@@ -69,13 +68,13 @@ async def admission(settings: ServerSettings, database: Database) -> AsyncIterat
         access = await stack.enter_async_context(
             open_access(database, sealing, access_options(settings), backends)
         )
-        options = GuardOptions(
+        front = Front(
             public_url=settings.server.public_url,
             proxies=Proxies(settings.server.trusted_proxies),
         )
-        guard = AccessGuard(access, options)
+        guard = AccessGuard(access, front)
         entrance = await stack.enter_async_context(
-            open_entrance(settings, access, database, backends)
+            open_entrance(settings, access, database, front, backends)
         )
         # The last step: the password is told once, and not by a start that fails after it.
         await _first_admin(access)
@@ -170,12 +169,6 @@ def backends_of(settings: ServerSettings) -> "Sequence[Backend]":
                 remedy="known are local, htpasswd, ldap and oidc",
             )
     return found
-
-
-def options_as(kind: type[T], section: object) -> T:
-    """The options a section of the settings spells out field by field."""
-    names = kind.__annotations__
-    return kind(**{name: getattr(section, name) for name in names if hasattr(section, name)})
 
 
 async def _first_admin(access: "Access") -> None:

@@ -4,18 +4,15 @@ Source: RFC 9110 §11, RFC 6750 §3, distribution docs/spec/auth/token.md.
 """
 
 import json
-import re
 from typing import Any, Final
 
 from argosy.access.permissions.decision import Deny
 from argosy.access.permissions.permission import CATALOG, Action, Permission, Resource
 from argosy.server.http.messages import Request, Response, retry_after
-from argosy.server.observing.addresses import Proxies
 from argosy.server.v2.errors import JSON, VERSION
 from argosy.values import frozen
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SCOPES: Final = {
     Action.PULL: "pull",
     Action.LIST: "pull",
@@ -31,20 +28,6 @@ class Realm:
 
     url: str
     service: str
-
-
-def token_url(request: Request, public_url: str, proxies: Proxies) -> str:
-    """Where this client reaches the token service: as the settings say, else as it came here."""
-    if public_url:
-        return public_url.rstrip("/") + TOKEN_PATH
-    return own_url(request, proxies) + TOKEN_PATH
-
-
-def own_url(request: Request, proxies: Proxies) -> str:
-    """What this client calls us: scheme and host."""
-    scheme = "https" if proxies.secure(request) else "http"
-    host = request.headers.get("host") or ""
-    return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
 
 def refusal(denied: Deny, realm: Realm, request: Request) -> Response:

@@ -22,8 +22,7 @@ from argosy.server.login.device import Device
 from argosy.server.login.entering import Entering, unavailable
 from argosy.server.login.html import go
 from argosy.server.login.visit import Visit
-from argosy.server.observing.addresses import Proxies
-from argosy.values import frozen
+from argosy.server.observing.addresses import Front
 
 if TYPE_CHECKING:  # slow to import, and only where there is a provider
     from argosy.access.identity.oidc.login import Oidc
@@ -35,14 +34,6 @@ _BEGINNINGS: Final = frozenset({("POST", DEVICE), ("GET", "/auth/oidc/login")})
 
 Open = Callable[[Visit], Coroutine[Any, Any, Response]]
 Closed = Callable[[Visit, Session], Coroutine[Any, Any, Response]]
-
-
-@frozen(kw_only=True)
-class DoorOptions:
-    """What this server is called, and which proxies are before it."""
-
-    public_url: str = ""
-    proxies: Proxies
 
 
 class Beginnings:
@@ -76,11 +67,11 @@ class Door:
     PATHS: Final = ("/login", "/logout", "/account", "/auth/")
 
     def __init__(
-        self, access: Access, database: Database, options: DoorOptions, oidc: "Oidc | None" = None
+        self, access: Access, database: Database, front: Front, oidc: "Oidc | None" = None
     ) -> None:
-        self._options = options
+        self._front = front
         flows = Flows(database, access.sealer)
-        host = urlsplit(options.public_url).netloc
+        host = urlsplit(front.public_url).netloc
         label = f"Argosy {host}" if host else "Argosy"
         self._entering = entering = Entering(access, database, flows, oidc, label=label)
         self._sessions = entering.sessions
@@ -118,7 +109,7 @@ class Door:
     async def __call__(self, request: Request) -> Response:
         """The page, or what is wrong."""
         request.route = f"login {request.path}" if request.path in self._paths else "login"
-        visit = Visit(request, self._options.public_url, self._options.proxies)
+        visit = Visit(request, self._front)
         try:
             return await self._answer(visit)
         except BodyTooLarge:

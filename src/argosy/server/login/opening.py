@@ -14,9 +14,9 @@ from argosy.access.signing_in.backends import Backend
 from argosy.background import beside
 from argosy.catalog.database import Database
 from argosy.concurrency import in_thread
-from argosy.server.config.sections import OidcSection, ServerSettings, WorkloadSection
-from argosy.server.login.door import Door, DoorOptions
-from argosy.server.observing.addresses import Proxies
+from argosy.server.config.sections import OidcSection, ServerSettings, options_as
+from argosy.server.login.door import Door
+from argosy.server.observing.addresses import Front
 from argosy.values import frozen
 
 if TYPE_CHECKING:  # slow to import, and only where there is a provider
@@ -33,7 +33,11 @@ class Entrance:
 
 @asynccontextmanager
 async def open_entrance(
-    settings: ServerSettings, access: Access, database: Database, backends: Sequence[Backend] = ()
+    settings: ServerSettings,
+    access: Access,
+    database: Database,
+    front: Front,
+    backends: Sequence[Backend] = (),
 ) -> AsyncIterator[Entrance]:
     """The pages for a registry with access control; from now on its robots may be CI jobs.
 
@@ -44,31 +48,15 @@ async def open_entrance(
         if "oidc" in settings.auth.backends:
             oidc = await in_thread(_oidc, settings.oidc, flows)
             stack.push_async_callback(oidc.close)
-        workloads = Workloads(database, workload_options(settings.workload))
+        workloads = Workloads(database, options_as(WorkloadOptions, settings.workload))
         stack.push_async_callback(workloads.close)
         access.logins.jobs = workloads
-        options = DoorOptions(
-            public_url=settings.server.public_url,
-            proxies=Proxies(settings.server.trusted_proxies),
-        )
         recalling = partial(Recalling(database, backends).keep, settings.auth.recheck)
         await stack.enter_async_context(beside({"looking for users": recalling}))
-        yield Entrance(door=Door(access, database, options, oidc), workloads=workloads)
+        yield Entrance(door=Door(access, database, front, oidc), workloads=workloads)
 
 
 def _oidc(section: OidcSection, flows: Flows) -> "Oidc":
     from argosy.access.identity.oidc.login import Oidc  # noqa: PLC0415 - see above
 
-    return Oidc(oidc_options(section), flows)
-
-
-def oidc_options(section: OidcSection) -> OidcOptions:
-    """The section as the library takes it: the same names."""
-    names = OidcOptions.__annotations__
-    return OidcOptions(**{name: getattr(section, name) for name in names})
-
-
-def workload_options(section: WorkloadSection) -> WorkloadOptions:
-    """The section as the library takes it: the same names."""
-    names = WorkloadOptions.__annotations__
-    return WorkloadOptions(**{name: getattr(section, name) for name in names})
+    return Oidc(options_as(OidcOptions, section), flows)

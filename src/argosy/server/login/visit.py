@@ -6,10 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from argosy.access.signing_in.sessions import LIFE, Session
 from argosy.catalog.actor import Actor
-from argosy.server.guarding.challenges import own_url
 from argosy.server.guarding.who import address
 from argosy.server.http.messages import Request
-from argosy.server.observing.addresses import Proxies
+from argosy.server.observing.addresses import Front
 
 _LARGEST: Final = 16 << 10  # bytes of a form
 _SESSION: Final = "argosy-session"
@@ -19,9 +18,9 @@ _BINDING: Final = "argosy-login"
 class Visit:
     """A request, as the pages need it. `session` is set where there is one."""
 
-    def __init__(self, request: Request, public_url: str, proxies: Proxies) -> None:
+    def __init__(self, request: Request, front: Front) -> None:
         self.request: Final = request
-        self.here: Final = public_url.rstrip("/") or own_url(request, proxies)
+        self.here: Final = front.url(request)
         self.address: Final = address(request)
         self.secure: Final = self.here.startswith("https:")
         self.session: Session | None = None

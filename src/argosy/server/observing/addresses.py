@@ -14,12 +14,14 @@ from typing import Final, Literal
 
 from argosy.errors import ConfigError
 from argosy.server.http.messages import Request
+from argosy.values import frozen
 
 Field = Literal["x-forwarded-for", "forwarded"]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MOST: Final = 32  # hops that are looked at
 _PAIR: Final = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))\s*')
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 class Proxies:
@@ -63,6 +65,22 @@ class Proxies:
             return self._local
         parsed = ipaddress.ip_address(address) if _plain(address) else None
         return parsed is not None and any(parsed in network for network in self._networks)
+
+
+@frozen(kw_only=True)
+class Front:
+    """What clients call this server, and which proxies are before it."""
+
+    public_url: str = ""
+    proxies: Proxies
+
+    def url(self, request: Request) -> str:
+        """Scheme and host for this client: as the settings say, else as it came here."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        scheme = "https" if self.proxies.secure(request) else "http"
+        named = request.headers.get("host") or ""
+        return f"{scheme}://{named if _HOST.fullmatch(named) else 'localhost'}"
 
 
 @lru_cache(4096)

@@ -2,19 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from argosy.catalog.catalog import Catalog
 from argosy.concurrency import in_thread
 from argosy.content.blob_storage import BlobStorage
-from argosy.server.config.sections import S3Section, ServerSettings
+from argosy.server.config.sections import S3Section, ServerSettings, options_as
 from argosy.server.observing.readiness import Check, directory_is_writable
 from argosy.stores.blobs import BlobStore
 from argosy.values import frozen
-
-if TYPE_CHECKING:
-    from argosy.stores.s3.options import S3Options
 
 
 class CountedStorage(BlobStorage, Protocol):
@@ -47,19 +43,12 @@ async def open_storage(
     yield Storing(store, directory_is_writable(store.root))
 
 
-def s3_options(section: S3Section) -> "S3Options":
-    """The section as the library takes it: the same names."""
-    from argosy.stores.s3.options import S3Options  # noqa: PLC0415
-
-    return S3Options(**{field.name: getattr(section, field.name) for field in fields(section)})
-
-
 @asynccontextmanager
 async def _objects(section: S3Section, catalog: Catalog) -> AsyncIterator[Storing]:
     from argosy.catalog.registry.uploads import UploadRows  # noqa: PLC0415 - with pyreqwest: 30 ms
+    from argosy.stores.s3.options import S3Options  # noqa: PLC0415
     from argosy.stores.s3.storage import open_s3  # noqa: PLC0415
 
-    options = s3_options(section)
     rows = UploadRows(catalog.database)
-    async with open_s3(options, rows, rows) as storage:
+    async with open_s3(options_as(S3Options, section), rows, rows) as storage:
         yield Storing(storage, storage.bucket.check)
