@@ -13,13 +13,13 @@ from sqlalchemy import Connection, select
 from argosy.catalog import schema
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.caching.stamps import NEVER
-from argosy.catalog.catalog import Catalog, RepositoryUnknown, fallback_tag, open_catalog
+from argosy.catalog.catalog import Catalog, fallback_tag, open_catalog
 from argosy.catalog.database import Database, open_database
 from argosy.catalog.hosted import HostedRepository
 from argosy.catalog.projects.places import place
 from argosy.catalog.registry import rows
 from argosy.catalog.registry.manifests import Incoming
-from argosy.catalog.registry.rows import ReferrersQuery
+from argosy.catalog.registry.rows import ReferrersQuery, RepositoryUnknown
 from argosy.content.blob_storage import Stored
 from argosy.errors import NotFound, RegistryError, StorageError
 from argosy.model import media

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.catalog.actor import SYSTEM, Actor
-from argosy.catalog.catalog import Catalog, RepositoryUnknown
+from argosy.catalog.catalog import Catalog
 from argosy.catalog.registry.removing import remove_repository
+from argosy.catalog.registry.rows import RepositoryUnknown
 from argosy.catalog.tagging import rules as tag_rules
 from argosy.catalog.tagging.patterns import PatternInvalid
 from argosy.catalog.tagging.rules import TagKept, TagRule, TagRules

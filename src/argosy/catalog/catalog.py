@@ -40,12 +40,6 @@ _TRIES: Final = 4  # a tag is looked up that moves all the time
 Key = tuple[str, ...]
 
 
-class RepositoryUnknown(NotFound):
-    """There is no repository of that name."""
-
-    code = "repository-unknown"
-
-
 class Catalog:
     """The metadata of every repository of one server."""
 
@@ -130,7 +124,7 @@ class Catalog:
 
         def unlink(conn: Connection) -> None:
             exclusive(conn, Space.REPOSITORY, name)  # nobody pushes a manifest that needs it
-            repository = _known(conn, name)
+            repository = rows.known(conn, name)
             if rows.blob(conn, name, digest) is not None:
                 _nobody_needs(conn, repository, digest)
             if not rows.unlink_blob(conn, repository, digest):
@@ -180,7 +174,7 @@ class Catalog:
 
         def point(conn: Connection) -> None:
             hold_tags(conn, name, [tag])
-            repository = _known(conn, name)
+            repository = rows.known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name} to tag {tag!r}")
             rows.set_tags(conn, repository, [tag], digest, by)
@@ -201,8 +195,9 @@ class Catalog:
 
         def remove(conn: Connection) -> None:
             hold_tags(conn, name, [tag])
-            allow(rows.tagged(conn, _known(conn, name), tag))
-            if not rows.delete_tag(conn, _known(conn, name), tag, by):
+            repository = rows.known(conn, name)
+            allow(rows.tagged(conn, repository, tag))
+            if not rows.delete_tag(conn, repository, tag, by):
                 raise NotFound(f"no tag {tag!r} in {name}")
             record(conn, by, _entry("tag.delete", name, tags=[tag]))
             moved(conn, *_keys(name, [tag]))
@@ -214,7 +209,7 @@ class Catalog:
 
         def remove(conn: Connection) -> None:
             exclusive(conn, Space.REPOSITORY, name)  # nobody tags it, or pushes what needs it
-            repository = _known(conn, name)
+            repository = rows.known(conn, name)
             if not rows.has_manifest(conn, repository, digest):
                 raise NotFound(f"no manifest {digest} in {name}")
             _nobody_needs(conn, repository, digest)
@@ -230,7 +225,7 @@ class Catalog:
     async def tags(self, name: str, last: str, count: int) -> list[str]:
         """At most `count` tags after `last`; NotFound if there is no such repository."""
         return await self._db.read(
-            lambda conn: rows.tags_page(conn, _known(conn, name), last, count)
+            lambda conn: rows.tags_page(conn, rows.known(conn, name), last, count)
         )
 
     async def repositories(self, last: str, count: int) -> list[str]:
@@ -289,12 +284,6 @@ def _link(conn: Connection, name: str, digest: Digest, stored: Stored, by: Actor
 
 def _keys(name: str, refs: Iterable[str]) -> list[tuple[str, str, str]]:
     return [("manifest", name, ref) for ref in refs]
-
-
-def _known(conn: Connection, name: str) -> int:
-    if (found := rows.repository(conn, name)) is None:
-        raise RepositoryUnknown(f"no repository {name}", evidence={"name": name})
-    return found
 
 
 def _nobody_needs(conn: Connection, repository: int, digest: Digest) -> None:

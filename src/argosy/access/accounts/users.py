@@ -140,7 +140,7 @@ class Users:
         async with self._logins.throttle.turn(name, by.address) as seconds:
             if seconds > 0:
                 return Slowed("too many wrong passwords", f"wait {seconds:.0f} s", seconds=seconds)
-            user, stored = await self._db.read(lambda conn: _with_password(conn, name))
+            user, stored = await self._db.read(lambda conn: users.with_password(conn, name))
             right = await self._logins.passwords.verify(stored, old)
             if not right or user is None or user.disabled:
                 await self._logins.throttle.failed(name, by.address)
@@ -235,8 +235,3 @@ def _known(conn: Connection, name: str, look: _Look = users.user) -> User:
     if (found := look(conn, name)) is None:
         raise NotFound(f"no user {name}")
     return found
-
-
-def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
-    user = users.user(conn, name)
-    return user, None if user is None else users.password_of(conn, user.id)

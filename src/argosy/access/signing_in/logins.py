@@ -210,7 +210,7 @@ class Logins:
         return _proven(Principal(name=name, kind="robot", id=found.id), shown)
 
     async def _by_password(self, name: str, password: str, address: str) -> Proven | Refused:
-        user, stored = await self._db.read(lambda conn: _with_password(conn, name))
+        user, stored = await self._db.read(lambda conn: users.with_password(conn, name))
         if user is not None and user.backend == LOCAL:
             return await self._local(user, stored, password)
         # Nobody's name here takes as long as somebody's with a wrong password.
@@ -305,11 +305,6 @@ def _as_shown(principal: Principal, proven: Proven) -> Principal:
 
 def _until() -> float:
     return time.time() + _REMEMBERED
-
-
-def _with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
-    user = users.user(conn, name)
-    return user, None if user is None else users.password_of(conn, user.id)
 
 
 def _owner(conn: Connection, wanted: str) -> Principal | None:

@@ -101,6 +101,13 @@ def other_admins(conn: Connection, key: int) -> bool:
     return conn.execute(found.limit(1)).scalar() is not None
 
 
+def with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
+    """The user of that name, and the hash of the password."""
+    found = select(*_COLUMNS, _u.password).where(_u.name == name)
+    row = conn.execute(found).one_or_none()
+    return _user(row), None if row is None else row.password
+
+
 def password_of(conn: Connection, key: int) -> str | None:
     """The hash of a local user's password."""
     return conn.execute(select(_u.password).where(_u.id == key)).scalar()

@@ -12,12 +12,29 @@ from argosy.catalog.databases.dialects import insert_new, upsert
 from argosy.catalog.registry.manifests import Incoming, StoredManifest
 from argosy.catalog.tagging.rules import refuse_kept
 from argosy.content.blob_storage import Stored
+from argosy.errors import NotFound
 from argosy.model import media
 from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from argosy.values import frozen
 
 _MANY: Final = 500  # values in one IN clause; databases cap them
+
+
+class RepositoryUnknown(NotFound):
+    """There is no repository of that name."""
+
+    code = "repository-unknown"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no repository {name}", evidence={"name": name})
+
+
+def known(conn: Connection, name: str) -> int:
+    """The key of a repository; RepositoryUnknown."""
+    if (found := repository(conn, name)) is None:
+        raise RepositoryUnknown(name)
+    return found
 
 
 def repository(conn: Connection, name: str) -> int | None:

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, select
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
-from argosy.catalog.catalog import RepositoryUnknown
 from argosy.catalog.database import Database
 from argosy.catalog.databases.announcing import moved
 from argosy.catalog.databases.locks import hold_tags
@@ -75,7 +74,7 @@ class Tags:
         def read(conn: Connection) -> list[Tag]:
             tags = t.tags.c
             found = select(tags.name, tags.digest, tags.updated_at).where(
-                tags.repository_id == _known(conn, repository), tags.name > last
+                tags.repository_id == rows.known(conn, repository), tags.name > last
             )
             page = conn.execute(found.order_by(tags.name).limit(count))
             return [_tag(repository, row) for row in page]
@@ -91,7 +90,7 @@ class Tags:
         """
 
         def read(conn: Connection) -> list[Move]:
-            key = _known(conn, repository)
+            key = rows.known(conn, repository)
             found = _moves(conn, key, name, before, count)
             if not found and not _moves(conn, key, name, NEWEST, 1):
                 raise _no_tag(repository, name)
@@ -116,7 +115,7 @@ class Tags:
 
         def back(conn: Connection) -> Tag:
             hold_tags(conn, repository, [name])
-            key = _known(conn, repository)
+            key = rows.known(conn, repository)
             target = _target(conn, key, repository, name, to)
             allow(rows.tagged(conn, key, name))
             rows.set_tags(conn, key, [name], target, by)
@@ -190,7 +189,7 @@ def _move(row: Any) -> Move:
 def _get(conn: Connection, repository: str, name: str) -> Tag:
     tags = t.tags.c
     found = select(tags.name, tags.digest, tags.updated_at).where(
-        tags.repository_id == _known(conn, repository), tags.name == name
+        tags.repository_id == rows.known(conn, repository), tags.name == name
     )
     if (row := conn.execute(found).one_or_none()) is None:
         raise _no_tag(repository, name)
@@ -203,12 +202,6 @@ def _tag(repository: str, row: Any) -> Tag:
 
 def _no_tag(repository: str, name: str) -> NotFound:
     return NotFound(f"no tag {name} in {repository}", evidence={"name": repository, "tag": name})
-
-
-def _known(conn: Connection, name: str) -> int:
-    if (found := rows.repository(conn, name)) is None:
-        raise RepositoryUnknown(f"no repository {name}", evidence={"name": name})
-    return found
 
 
 def _record(conn: Connection, by: Actor, repository: str, name: str, digest: Digest) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from argosy.access.signing_in.backends import BackendUnavailable
-from argosy.catalog.catalog import RepositoryUnknown
 from argosy.catalog.projects.places import ProjectUnknown
+from argosy.catalog.registry.rows import RepositoryUnknown
 from argosy.content.blob_storage import UploadBusy
 from argosy.errors import (
     ArgosyError,

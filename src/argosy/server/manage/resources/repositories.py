@@ -7,7 +7,6 @@ from msgspec import Meta, Struct
 from sqlalchemy import Connection
 
 from argosy.access.permissions.permission import Action, Resource
-from argosy.catalog.catalog import RepositoryUnknown
 from argosy.catalog.registry import browsing, rows
 from argosy.catalog.registry.browsing import Artifact as ArtifactRow
 from argosy.catalog.registry.browsing import RepositoriesQuery
@@ -98,7 +97,7 @@ async def shown(call: Call[Nothing, Nothing]) -> Reply:
     name = call.names["repository"]
     found = await call.services.database.read(lambda conn: browsing.repository(conn, name))
     if found is None:
-        raise RepositoryUnknown(f"no repository {name}")
+        raise rows.RepositoryUnknown(name)
     return Reply(value=_repository(found))
 
 
@@ -107,7 +106,7 @@ async def deleted(call: Call[Nothing, Nothing]) -> Reply:
     name, by = call.names["repository"], call.actor
     gone = await call.services.database.write(lambda conn: remove_repository(conn, name, by))
     if not gone:
-        raise RepositoryUnknown(f"no repository {name}")
+        raise rows.RepositoryUnknown(name)
     return Reply()
 
 
@@ -116,7 +115,7 @@ async def artifacts(call: Call[Paging, Nothing]) -> Reply:
     name, query = call.names["repository"], call.query
 
     def find(conn: Connection) -> list[ArtifactRow]:
-        return browsing.artifacts(conn, known(conn, name), query.after, query.limit + 1)
+        return browsing.artifacts(conn, rows.known(conn, name), query.after, query.limit + 1)
 
     found = await call.services.database.read(find)
     return page(found, query.limit, _artifact, lambda one: one.digest)
@@ -127,7 +126,7 @@ async def artifact(call: Call[Nothing, Nothing]) -> Reply:
     name, digest = call.names["repository"], Digest.parse(call.names["digest"])
 
     def find(conn: Connection) -> ArtifactRow:
-        if (found := browsing.artifact(conn, known(conn, name), digest)) is None:
+        if (found := browsing.artifact(conn, rows.known(conn, name), digest)) is None:
             raise NotFound(f"no manifest {digest} in {name}")
         return found
 
@@ -147,13 +146,6 @@ async def delete_artifact(call: Call[Nothing, Nothing]) -> Reply:
             raise
         raise Refusal(409, "needed", e.summary, why=e.why, remedy=e.remedy) from e
     return Reply()
-
-
-def known(conn: Connection, name: str) -> int:
-    """The key of a repository; RepositoryUnknown."""
-    if (found := rows.repository(conn, name)) is None:
-        raise RepositoryUnknown(f"no repository {name}")
-    return found
 
 
 def _repository(row: RepositoryRow) -> Repository:
