@@ -122,6 +122,22 @@ def test_what_an_index_needs_is_not_deleted(company: Company) -> None:
     assert (refused.status, refused.json["code"]) == (409, "needed")
 
 
+def test_who_is_limited_does_not_lift_the_limits(company: Company, tmp_path: Path) -> None:
+    """They are the operator's: a project admin would have none of the server's either."""
+    project = company.project()
+    boss, where = company.member(project, "project-admin"), f"/projects/{project}"
+    refused = boss("PATCH", where, {"limits": {"requests": 0}}, If_Match="*")
+    assert refused.status == 403
+    assert f"{boss.name} lacks write on quota {project}" in refused.json["detail"]
+    assert boss.patch(where, {"description": "ours"})["limits"]["requests"] is None
+    assert company.admin.patch(where, {"limits": {"requests": 9}})["limits"]["requests"] == 9
+    with running(tmp_path, project_creation="everybody") as open_company:
+        ada = open_company.user("ada")
+        for more in ({"limits": {"uploads": 0}}, {"quota_bytes": 1 << 40}, {"quota_artifacts": 0}):
+            assert ada("POST", "/projects", {"name": "mine", **more}).status == 403
+        assert ada("POST", "/projects", {"name": "mine"}).status == 201
+
+
 def test_members_are_given_roles_and_lose_them(company: Company) -> None:
     project, ada = company.project(), company.user("ada")
     members = f"/projects/{project}/members"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from argosy.access.permissions import standing as standings
 from argosy.access.permissions.permission import Action, Permission, Resource, Role
 from argosy.access.permissions.visible import Visible
 from argosy.catalog.projects.limits import Limits as LimitsValue
@@ -39,6 +40,7 @@ from argosy.server.manage.values import (
 )
 
 _MOST: Final = 1 << 50
+_LIMIT: Final = (Resource.QUOTA, Action.WRITE)
 Rate = Annotated[float, Meta(ge=0, le=_MOST)]
 Bytes = Annotated[int, Meta(ge=0, le=_MOST)]
 
@@ -187,6 +189,8 @@ async def created(call: Call[Nothing, NewProject]) -> Reply:
             f"{who.name} lacks write on the system (a system admin may)",
             remedy="ask a system admin to make the project",
         )
+    if (new.quota_bytes, new.quota_artifacts, new.limits) != (None, None, None):
+        await _limiting(call, new.name)
     about = Change(
         public=new.public,
         description=new.description,
@@ -207,8 +211,23 @@ async def shown(call: Call[Nothing, Nothing]) -> Reply:
 async def changed(call: Call[Nothing, ProjectChange]) -> Reply:
     """Some of it."""
     body = call.body
+    if body.limits is not None:
+        await _limiting(call, call.names["project"])
     change = Change(public=body.public, description=body.description, limits=_limits(body.limits))
     return _reply(await _update(call, change))
+
+
+async def _limiting(call: Call[Any, Any], project: str) -> None:
+    """Refusal 403 for who is limited: their own admins would lift the limits of the server."""
+    standing, need = (await call.visible()).standing, Permission(*_LIMIT, project)
+    if not standing.may(need):
+        raise Refusal(
+            403,
+            "denied",
+            f"{call.principal.name} lacks {standings.shown(need)}",
+            why="how much and how fast is not for who is limited by it",
+            remedy="leave quota and limits out, or ask a system admin to set them",
+        )
 
 
 async def _update(call: Call[Nothing, ProjectChange], change: Change) -> ProjectRow:
@@ -347,7 +366,7 @@ OPERATIONS: Final = (
         path="/projects",
         summary="Make a project",
         description="System admins may, and everybody where the setting auth.project_creation says"
-        " so: then who makes it is its first project admin.",
+        " so: then who makes it is its first project admin. Quota and limits are set by system admins.",
         need=ONESELF,
         handler=created,
         body=NewProject,
@@ -372,6 +391,7 @@ OPERATIONS: Final = (
         method="PATCH",
         path=_ONE,
         summary="Change a project: its description, who may see it, how fast it may be used",
+        description="Limits, like quotas, are set by who has `quota:write`: a system admin.",
         need=(_R, Action.WRITE),
         handler=changed,
         body=ProjectChange,
@@ -408,7 +428,7 @@ OPERATIONS: Final = (
         method="PATCH",
         path=f"{_ONE}/quota",
         summary="Limit what a project may hold",
-        need=(Resource.QUOTA, Action.WRITE),
+        need=_LIMIT,
         handler=quota_changed,
         body=QuotaChange,
         answer=Quota,
@@ -421,7 +441,7 @@ OPERATIONS: Final = (
         method="POST",
         path=f"{_ONE}/quota/recount",
         summary="Count anew what a project holds, and put the count right",
-        need=(Resource.QUOTA, Action.WRITE),
+        need=_LIMIT,
         handler=recounted,
         answer=Recount,
         example=Recount(
