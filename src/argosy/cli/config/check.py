@@ -1,8 +1,7 @@
 """`argosy config check`."""
 
 import argparse
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from argosy.cli.options import Parser, add_json
 
@@ -26,12 +25,8 @@ def arguments(parser: Parser) -> None:
     add_json(parser, "print a list of {name, state, summary, next}")
 
 
-def run(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
+async def run(args: argparse.Namespace) -> int:
     """Check them; 2 when something is wrong."""
-    return _check(args)
-
-
-async def _check(args: argparse.Namespace) -> int:
     found = await _findings(args)
     failed = [finding for finding in found if finding.state == "fail"]
     if args.json:

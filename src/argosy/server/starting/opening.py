@@ -42,7 +42,7 @@ _SWEEP_EVERY: Final = 600.0
 
 @frozen(kw_only=True)
 class Place:
-    """Which of several processes on one data directory this is; number 0 keeps house."""
+    """Which of several processes on one data directory this is."""
 
     number: int = 0
     of: int = 1
@@ -51,6 +51,11 @@ class Place:
     def is_alone(self) -> bool:
         """Whether it is the only one, and so has the lock itself."""
         return self.of == 1
+
+    @property
+    def keeps_house(self) -> bool:
+        """Whether it does what one of them does for all."""
+        return self.number == 0
 
 
 ALONE: Final = Place()
@@ -88,19 +93,24 @@ async def open_app(settings: ServerSettings, place: Place = ALONE) -> AsyncItera
         app.readiness.add("storage", storing.check)
         if admitted.access is not None:
             app.readiness.add("signing-keys", tokens_can_be_signed(admitted.access.keys))
-        keeps_house = place.number == 0
-        kept = audited(catalog, settings.audit, keeps_house=keeps_house)
+        kept = audited(catalog, settings.audit, keeps_house=place.keeps_house)
         app.auditing = await stack.enter_async_context(kept)
         app.listeners.append(app.auditing.tell)
-        jobs: dict[str, Job] = {}
-        if keeps_house:
-            jobs["sweeping uploads"] = partial(_sweep, store, settings.uploads.ttl)
-            files = os.path.join(data, "uploads") if settings.storage.backend == "files" else ""
-            jobs["watching uploads"] = partial(watch_uploads, database, files)
-        if not place.is_alone:
-            jobs["sharing metrics"] = app.metrics.share
-        async with beside(jobs):
+        async with beside(_jobs(settings, place, app)):
             yield app
+
+
+def _jobs(settings: ServerSettings, place: Place, app: App) -> dict[str, Job]:
+    """What goes on while the app serves."""
+    jobs: dict[str, Job] = {}
+    if place.keeps_house:
+        in_files = settings.storage.backend == "files"
+        files = os.path.join(settings.server.data, "uploads") if in_files else ""
+        jobs["sweeping uploads"] = partial(_sweep, app.store, settings.uploads.ttl)
+        jobs["watching uploads"] = partial(watch_uploads, app.catalog.database, files)
+    if not place.is_alone:
+        jobs["sharing metrics"] = app.metrics.share
+    return jobs
 
 
 def where_database(settings: ServerSettings) -> str:

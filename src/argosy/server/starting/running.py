@@ -98,7 +98,7 @@ async def serve(settings: ServerSettings, post: Post | None = None) -> int:
         stack.push_async_callback(server.shutdown, settings.server.grace)
         settle()
         gc.enable()
-        if post.place.number == 0:
+        if post.place.keeps_house:
             _warn(settings)
         if post.place.is_alone:
             _renew_on_hangup(settings, server.options.tls)
