@@ -103,8 +103,8 @@ def other_admins(conn: Connection, key: int) -> bool:
 
 def with_password(conn: Connection, name: str) -> tuple[User | None, str | None]:
     """The user of that name, and the hash of the password."""
-    found = select(*_COLUMNS, _u.password).where(_u.name == name)
-    row = conn.execute(found).one_or_none()
+    wanted = (*_COLUMNS, _u.password)
+    row = conn.execute(select(*wanted).where(_u.name == name)).one_or_none()
     return _user(row), None if row is None else row.password
 
 
