@@ -15,6 +15,7 @@ from argosy.errors import (
     DigestMismatch,
     NetworkError,
     NetworkTimeout,
+    NotFound,
     RegistryError,
     SizeMismatch,
     Unauthorized,
@@ -258,6 +259,25 @@ async def test_a_refusal_before_the_body_is_read_is_told_at_once(status, kind):
     if status == 413:
         assert "client_max_body_size" in e.value.remedy
         assert "ARGOSY_CHUNK_SIZE" in e.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        ((404, "NAME_UNKNOWN", "no project a"), NotFound, "argosy project create"),
+        ((403, "DENIED", "over the quota"), Denied, "argosy quota show"),
+        ((403, "DENIED", "ann lacks push"), Denied, "argosy login"),
+        ((412, "DENIED", "rule 1 keeps it"), RegistryError, "another tag"),
+        ((507, "NO_SPACE", "the disk is full"), RegistryError, "make room"),
+    ],
+)
+async def test_a_refused_push_is_told_what_helps_against_that_refusal(said, kind, remedy):
+    async with Scripted([Step("POST", UPLOADS, refusal(*said))]) as registry:
+        async with client(registry) as c:
+            with pytest.raises(kind) as e:
+                await pushed(registry, c, SMALL, BytesBody(b"small"))
+    assert remedy in e.value.remedy
+    assert said[2] in e.value.why
 
 
 async def test_bytes_that_are_not_the_descriptors_are_never_committed():
@@ -523,8 +543,21 @@ async def test_a_token_server_that_refuses_is_unauthorized_with_its_words():
         with pytest.raises(Unauthorized) as e:
             await pushed(registry, c, SMALL, BytesBody(b"small"))
     assert "wrong password" in e.value.why
-    assert registry.host in e.value.summary
-    assert registry.host in e.value.remedy
+    assert e.value.summary.count(registry.host) == 1
+    assert e.value.remedy == f"argosy login {registry.host}"
+
+
+async def test_who_needs_a_token_for_a_password_is_told_where_one_is_made():
+    tokens = Tokens()
+    said = "a second factor, which cannot be asked for; make a personal access token"
+    rules = [
+        Step("GET", "/token", refusal(401, "UNAUTHORIZED", said)),
+        Step("POST", UPLOADS, tokens.guarded(BEGUN)),
+    ]
+    async with Scripted(rules, ordered=False) as registry, client(registry, user="ann") as c:
+        with pytest.raises(Unauthorized) as e:
+            await pushed(registry, c, SMALL, BytesBody(b"small"))
+    assert e.value.remedy == f"argosy login --web {registry.host}"
 
 
 # --- mounts, manifests, referrers, deletes

@@ -160,7 +160,8 @@ def _refusal(host: str, status: int, raw: bytes) -> ArgosyError:
         return UsageError(detail, remedy=remedy, evidence=evidence)
     kind = _KINDS.get(status, RegistryUnavailable if status >= 500 else RegistryError)
     if status == 401:
-        remedy = f"argosy login {host}"
+        web = "--web " if "second factor" in detail else ""
+        remedy = f"argosy login {web}{host}"
     return kind(
         detail or f"{host}: {found.get('title', status)}",
         status=status,

@@ -115,14 +115,14 @@ def _typed(
         return Denied(
             f"{host} does not allow to {asked.what}",
             why=_why(said, status) + _sources(asked),
-            remedy="check the namespace; log in as someone with the right: argosy login " + host,
+            remedy=_allowed(said, host),
             **words,
         )
     if status == 404 and said.code != "MANIFEST_BLOB_UNKNOWN":
         return NotFound(
             f"cannot {asked.what}: {host} has no such thing",
             why=_why(said, status),
-            remedy="check repository and tag: argosy tags lists what is there",
+            remedy=_found(said, asked),
             evidence={**facts, "status": status, "registry_code": said.code},
         )
     if status == 429:
@@ -132,7 +132,7 @@ def _typed(
             remedy=_later(answer) + "log in for a higher limit, or use a mirror",
             **words,
         )
-    if status >= 500 or status == 408:
+    if status == 408 or (status >= 500 and status != 507):  # a full disk is full for longer
         return RegistryUnavailable(
             f"{host} failed to {asked.what}",
             why=_why(said, status),
@@ -173,4 +173,23 @@ def _remedy(status: int) -> str:
         )
     if status == 405:
         return "the registry has this switched off (for deletes: enable them in its settings)"
+    if status == 412:
+        return "a rule of the registry keeps it as it is: use another tag, or have the rule changed"
+    if status == 507:
+        return "its disk is full: ask who runs it to make room"
     return "look at the registry's log"
+
+
+def _allowed(said: Said, host: str) -> str:
+    if "quota" in said.message.lower():
+        return "make room in the project, or ask for a larger quota: argosy quota show"
+    return f"check the namespace; log in as someone with the right: argosy login {host}"
+
+
+def _found(said: Said, asked: Asked) -> str:
+    if said.code == "NAME_UNKNOWN" and asked.what.startswith("push"):
+        return (
+            "check the name; many registries want the project or repository to be made first"
+            " (argosy project create)"
+        )
+    return "check repository and tag: argosy tags lists what is there"

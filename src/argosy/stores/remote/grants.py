@@ -108,6 +108,11 @@ class Grants:
         except Unauthorized as e:
             raise self._unauthorized(e, scopes) from e
 
+    def _remedy(self, said: str) -> str:
+        """What to do; a registry that asks for a token as password has a page that makes one."""
+        web = "--web " if "personal access token" in said else ""
+        return f"argosy login {web}{self._registry}"
+
     def _unauthorized(self, e: Unauthorized, scopes: Sequence[str]) -> Unauthorized:
         asked = self.asked("", scopes)
         places = ", ".join(asked.looked_in)
@@ -116,12 +121,13 @@ class Grants:
             if asked.credential
             else f"no credentials found in {places}"
         )
+        doubled = e.summary.startswith(f"{self._registry} ")
         return Unauthorized(
-            f"{self._registry}: {e.summary}",
+            e.summary if doubled else f"{self._registry}: {e.summary}",
             status=e.status,
             registry_code=e.registry_code,
             why="; ".join(w for w in (e.why, found) if w),
-            remedy=e.remedy or f"argosy login {self._registry}",
+            remedy=e.remedy or self._remedy(e.why),
             evidence={**e.evidence, "scopes": list(scopes)},
         )
 
