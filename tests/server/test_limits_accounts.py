@@ -39,6 +39,20 @@ def test_each_account_has_its_own_limit_and_a_token_is_its_owner_s(tmp_path: Pat
         assert "account ada" in refused.json["errors"][0]["message"]
 
 
+def test_all_addresses_of_one_network_are_one_client(tmp_path: Path) -> None:
+    """Of IPv6, who has one address has all of a /64."""
+    plain = limited(tmp_path, 6)
+    plain = replace(plain, server=replace(plain.server, trusted_proxies=("127.0.0.1",)))
+    with guarded(tmp_path, plain=plain) as world:
+
+        def asked(network: str) -> list[int]:
+            places = [{"X-Forwarded-For": f"{network}:{n:x}"} for n in range(8)]
+            return [world.client("GET", "/v2/open/a/tags/list", headers=at).status for at in places]
+
+        assert asked("2001:db8:1:2:") == [404] * 6 + [429] * 2
+        assert asked("2001:db8:1:3:") == [404] * 6 + [429] * 2
+
+
 def test_who_may_not_is_told_so_and_charged_nothing(tmp_path: Path) -> None:
     with guarded(tmp_path, plain=limited(tmp_path, 2)) as world:
         eve = world.user("eve")
@@ -56,7 +70,10 @@ def test_only_an_admin_s_push_makes_a_project(tmp_path: Path) -> None:
         projects = Projects(world.serving.app.catalog.database)
         with pytest.raises(ProjectUnknown):
             world.run(projects.get("fresh"))
-        world.client.by(ADMIN, PASSWORD).at("fresh/app").push_blob(b"x")
+        admin = world.client.by(ADMIN, PASSWORD)
+        asked = admin("GET", "/token?service=argosy&scope=repository:by-token/app:push")
+        admin.bearing(asked.json["token"]).at("by-token/app").push_blob(b"x")
+        admin.at("fresh/app").push_blob(b"x")
         robot.at("fresh/app").push_blob(b"y")
 
 

@@ -19,6 +19,7 @@ import time
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -159,6 +160,7 @@ def _keys(name: str, address: str) -> _Keys:
     return _Keys(f"p:{account}:{place}", f"a:{place}", f"u:{account}", f"k:{account}:{place}")
 
 
+@lru_cache(4096)
 def network(address: str) -> str:
     """What counts as one address: of IPv6 the /64, which one household has all of."""
     try:

@@ -59,7 +59,9 @@ class AccessGuard:
         """A yes from who they are and what they may, if memory has both; kept for the next time."""
         principal, until = self._remembered(header), _LONG
         if (token := self._tokens.get(header)) is not None and self._given(token, need):
-            principal, until = token.principal, token.expires
+            # A token says whose it is; who that is, and what else is true of them, the catalog does.
+            standing = self._authority.known(token.principal)
+            principal, until = standing.principal if standing else None, token.expires
         if principal is None or not self._authority.at_once(principal, need):
             return None
         self._verdicts.keep(header, principal, need, until)
@@ -184,7 +186,7 @@ class AccessGuard:
                 return Allow(whose)
             raise
         if allowed and given:
-            return Allow(whose)
+            return Allow((await self._authority.standing(whose)).principal)
         if allowed or whose is ANONYMOUS:
             reason = f"the token was not given for that: {shown(need)}"
             known = whose is not ANONYMOUS

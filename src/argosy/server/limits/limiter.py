@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from argosy.access.permissions.principal import Principal
+from argosy.access.signing_in.throttle import network
 from argosy.catalog.projects.limits import Limits
 from argosy.catalog.projects.projects import Held, Projects
 from argosy.errors import RateLimited
@@ -176,7 +177,7 @@ def _bytes(rate: int) -> Rate:
 def _account(request: Request, principal: Principal) -> str:
     if principal.id:
         return principal.name  # a token is its owner's
-    return address(request)
+    return network(address(request))  # of IPv6, one client has very many
 
 
 def _refusal(tap: Tap, whose: str) -> TooManyRequests:
