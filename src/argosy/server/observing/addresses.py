@@ -2,35 +2,32 @@
 
 The list in X-Forwarded-For grows to the right, so it is read from there: the first address
 that is not a trusted proxy's is the client's; what is left of it, the client may have made
-up. The same holds for RFC 7239's Forwarded. Only one of the two is read, by a setting: a
-proxy passes the one that it does not know on as the client wrote it.
+up. RFC 7239's Forwarded is not read: a proxy that does not know it passes it on as the client
+wrote it.
 """
 
 import ipaddress
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 from argosy.errors import ConfigError
 from argosy.server.http.messages import Request
 from argosy.values import frozen
 
-Field = Literal["x-forwarded-for", "forwarded"]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MOST: Final = 32  # hops that are looked at
-_PAIR: Final = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))\s*')
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 class Proxies:
     """Knows the addresses of the proxies in front of the server."""
 
-    def __init__(self, trusted: Sequence[str] = (), field: Field = "x-forwarded-for") -> None:
+    def __init__(self, trusted: Sequence[str] = ()) -> None:
         self._networks = tuple(_network(text) for text in trusted if text != "unix")
         self._local = "unix" in trusted
-        self._field: Field = field
         self._found = lru_cache(4096)(self._find)
 
     def address(self, request: Request) -> str:
@@ -38,7 +35,7 @@ class Proxies:
         peer = host(request.peer)
         if not self._trusts(peer):
             return peer
-        said = ",".join(request.headers.all(self._field))
+        said = ",".join(request.headers.all("x-forwarded-for"))
         return self._found(peer, said) if said else peer
 
     def secure(self, request: Request) -> bool:
@@ -50,7 +47,7 @@ class Proxies:
 
     def _find(self, peer: str, said: str) -> str:
         nearest = peer
-        for hop in reversed(_hops(said, self._field)[-_MOST:]):
+        for hop in reversed(said.split(",")[-_MOST:]):
             if (plain := _plain(hop)) is None:
                 return nearest  # `unknown`, or nonsense: the proxy that said so is all we know
             nearest = plain
@@ -99,22 +96,6 @@ def _network(text: str) -> _Network:
             why=str(e),
             remedy="write addresses or networks such as 10.0.0.0/8 or 2001:db8::7, or `unix`",
         ) from e
-
-
-def _hops(said: str, field: Field) -> list[str]:
-    parts = said.split(",")
-    if field == "x-forwarded-for":
-        return parts
-    return [_for(part) for part in parts]
-
-
-def _for(element: str) -> str:
-    """The `for` of one element of Forwarded (RFC 7239 §4)."""
-    for pair in element.split(";"):
-        found = _PAIR.fullmatch(pair)
-        if found and found[1].lower() == "for":
-            return found[2] if found[2] is not None else found[3]
-    return "unknown"
 
 
 def _plain(text: str) -> str | None:
