@@ -658,6 +658,21 @@ async def test_an_upload_that_somebody_goes_on_with_is_not_swept_after_all(
     assert await content(storage, stored, NAME) == BODY
 
 
+async def test_a_push_is_not_refused_because_its_second_copy_cannot_be_removed_now(
+    catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
+) -> None:
+    options = seaweed.options(endpoint=s3_faults.endpoint, retries=0)
+    async with node(catalog, options) as storage:
+        first = await pushed(catalog, storage, BODY)
+        s3_faults.fault = lambda method, _t: "503" if method == "DELETE" else ""
+        assert await pushed(catalog, storage, BODY, owner="other/app") == first
+        s3_faults.fault = lambda _m, _t: ""
+        over = update(t.uploads).values(held_until=0)
+        await catalog.database.write(lambda conn: conn.execute(over) and None)
+        assert await storage.sweep(0) == 1
+        assert await objects(storage) == [first.key]
+
+
 @pytest.mark.parametrize("operation", ["POST", "HEAD"])  # putting together, and looking at it
 @pytest.mark.parametrize("size", [100, 8 * MIB, 9 * MIB, 16 * MIB + 100])
 @pytest.mark.parametrize("before", [False, True])

@@ -249,8 +249,9 @@ class S3Turn:
                 log.warning("blob %s: its object %s was gone", self._digest, kept.key)
                 await self._ledger.mend(self._digest, kept, self._stored)
             else:
-                await self._bucket.delete(self._stored.key)
-                await self._ledger.end(self._claim)
+                with suppress(ArgosyError):  # the blob is there; ours is swept, then
+                    await self._bucket.delete(self._stored.key)
+                    await self._ledger.end(self._claim)
         self._ended = True
 
     async def cancel(self) -> None:
