@@ -80,6 +80,15 @@ def test_what_cannot_be_read_is_refused_with_the_reason(pattern: str) -> None:
     assert caught.value.remedy
 
 
+def test_a_few_braces_do_not_stand_for_more_patterns_than_there_is_memory() -> None:
+    """Whoever may log in may write one, in the scopes of a token: it must not end the server."""
+    for bomb in ("{a,b,c,d}" * 28, "*{a,aa,aaa}" * 20, "x/" + "{a,b}" * 40 + "}"):
+        with pytest.raises(PatternInvalid, match="not a pattern") as caught:
+            check(bomb)
+        assert "more than 64" in caught.value.why
+    assert matches("{a,b,c,d}{a,b,c,d}{a,b,c,d}", "abd")
+
+
 WORDS = some.text(some.sampled_from("abc/*?{},[]!-."), min_size=1, max_size=30)
 NAMES = some.lists(
     some.text(some.sampled_from("abc-."), min_size=1, max_size=5), min_size=1, max_size=5

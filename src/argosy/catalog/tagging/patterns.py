@@ -8,6 +8,7 @@ lengths, whatever the pattern: people of different projects write them for one s
 """
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -18,6 +19,7 @@ from argosy.errors import UsageError
 _LONGEST: Final = 255
 _MOST: Final = 64  # patterns that braces may stand for
 _ANY: Final = "**"
+_BRACES: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class PatternInvalid(UsageError):
@@ -53,8 +55,6 @@ def _compiled(pattern: str) -> Sequence[Sequence[_Component]]:
             raise _bad(pattern, "there is nothing before, between or after a /")
         if any(_ANY in part and part != _ANY for part in parts):
             raise _bad(pattern, "** stands between slashes alone")
-        if len(found) == _MOST:
-            raise _bad(pattern, f"its braces stand for more than {_MOST} patterns")
         found.append([None if part == _ANY else _component(pattern, part) for part in parts])
     return found
 
@@ -69,6 +69,9 @@ def _component(pattern: str, part: str) -> re.Pattern[str]:
 
 def _expanded(pattern: str) -> Iterator[str]:
     """The patterns that one with braces stands for; braces do not nest."""
+    # Before any of them is made: a few braces stand for more than there is memory.
+    if math.prod(inner.count(",") + 1 for inner in _BRACES.findall(pattern)) > _MOST:
+        raise _bad(pattern, f"its braces stand for more than {_MOST} patterns")
     head, brace, rest = pattern.partition("{")
     inner, closing, tail = rest.partition("}")
     if "}" in head or (brace and not closing) or "{" in inner:
