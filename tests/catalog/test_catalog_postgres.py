@@ -16,12 +16,15 @@ from sqlalchemy.exc import DBAPIError
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
+from argosy.catalog.databases import leases
 from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.databases.marks import Mark, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
 from argosy.catalog.projects.places import place
 from argosy.catalog.registry import rows
-from argosy.content.blob_storage import Stored
+from argosy.catalog.registry.uploads import UploadRows
+from argosy.content.blob_storage import Claim, Stored
+from argosy.content.upload_ledger import State
 from argosy.errors import ConfigError, NoSpace, StorageError, StorageUnavailable
 from argosy.model.digest import Digest
 from tests.authority import Authority
@@ -332,6 +335,32 @@ async def test_an_address_that_does_not_lead_there_is_told_without_the_password(
     assert PASSWORD not in shown
     assert "wrong-one" not in shown
     assert caught.value.remedy
+
+
+async def test_who_holds_an_upload_or_a_lease_is_a_matter_of_one_clock(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_database(postgres_url, BRIEF) as database:
+        uploads = UploadRows(database)
+        await uploads.begin("team/app", "one", "sha256")
+        assert await uploads.take(Claim("one", "mine"), 30) is not None
+        assert await database.write(lambda conn: leases.take(conn, "work", "mine", 30))
+        for ahead in (-3600, 3600):  # as a node with another clock sees it
+            now = time.time_ns() + ahead * 10**9
+            monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+            monkeypatch.setattr(time, "time", lambda now=now: now / 1e9)
+            assert await uploads.take(Claim("one", "other"), 30) is None
+            assert await uploads.untouched(60, 10) == []
+            assert not await database.write(lambda conn: leases.take(conn, "work", "other", 30))
+            await uploads.keep(Claim("one", "mine"), 30)
+            monkeypatch.undo()
+        await uploads.give(Claim("one", "mine"), State(algorithm="sha256"))
+        await database.write(lambda conn: leases.give(conn, "work", "mine"))
+        assert await uploads.untouched(60, 10) == []
+        assert await uploads.untouched(-1, 10) == ["one"]
+        assert await uploads.take(Claim("one", "other"), 30, idle=60) is None
+        assert await uploads.take(Claim("one", "other"), 30) is not None
+        assert await database.write(lambda conn: leases.take(conn, "work", "other", 30))
 
 
 async def test_the_database_s_own_defaults_weaken_nothing_unseen(

@@ -2,12 +2,27 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Executable, Row, Table, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    Table,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal,
+)
+from sqlalchemy import cast as cast_to
 
 from argosy.catalog.databases.address import Address
 from argosy.catalog.databases.options import DatabaseOptions
@@ -117,6 +132,13 @@ def _watch(connection: Any) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in _KEEPALIVE:
         sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
+
+
+def clock(conn: Connection) -> ColumnElement[int]:
+    """Now, in microseconds, by a clock that all who use the database have in common."""
+    if conn.dialect.name == "postgresql":
+        return cast_to(extract("epoch", func.statement_timestamp()) * 1_000_000, BigInteger)
+    return literal(time.time_ns() // 1000, BigInteger)
 
 
 def upsert(

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, sel
 from argosy.catalog import schema as t
 from argosy.catalog.database import Database
 from argosy.catalog.databases.announcing import EVERYTHING, changed
+from argosy.catalog.databases.dialects import clock
 from argosy.content.blob_storage import Claim, Stored, UploadLost
 from argosy.content.upload_ledger import Held, Part, State
 from argosy.model.digest import Digest
@@ -28,10 +29,13 @@ class UploadRows:
 
     async def begin(self, owner: str, id: str, algorithm: str) -> None:  # noqa: A002
         """Note a new upload; nobody holds it."""
-        now = t.now()
         row: dict[str, Any] = {"id": id, "repository": owner, "algorithm": algorithm, "key": ""}
-        row |= {"started_at": now, "touched_at": now}
-        await self._db.write(lambda conn: conn.execute(insert(t.uploads).values(row)) and None)
+
+        def begin(conn: Connection) -> None:
+            times = {"started_at": clock(conn), "touched_at": clock(conn)}
+            conn.execute(insert(t.uploads).values(row | times))
+
+        await self._db.write(begin)
 
     async def find(self, owner: str, id: str) -> State | None:  # noqa: A002
         """What it was when it was last given back; None if there is none of that name and owner."""
@@ -44,16 +48,16 @@ class UploadRows:
 
         With `idle`, None also if somebody has touched it within so many seconds.
         """
-        since = None if idle is None else t.now() - round(idle * _MICRO)
+        longest = None if idle is None else round(idle * _MICRO)
         length = round(seconds * _MICRO)
-        return await self._db.write(lambda conn: _take(conn, claim, length, since))
+        return await self._db.write(lambda conn: _take(conn, claim, length, longest))
 
     async def keep(self, claim: Claim, seconds: float) -> None:
         """Hold what is ours for so much longer. UploadLost if it was taken over, even if given back."""
         length = round(seconds * _MICRO)
 
         def keep(conn: Connection) -> None:
-            values = {"held_until": t.now() + length, "touched_at": t.now()}
+            values = {"held_until": clock(conn) + length, "touched_at": clock(conn)}
             if not conn.execute(update(t.uploads).where(_ours(claim)).values(values)).rowcount:
                 raise _lost(claim)
 
@@ -61,10 +65,11 @@ class UploadRows:
 
     async def give(self, claim: Claim, state: State) -> None:
         """Write down what it is now, and let others have it. UploadLost if it was taken over."""
-        values = _values(state) | {"holder": "", "held_until": 0, "touched_at": t.now()}
+        values = _values(state) | {"holder": "", "held_until": 0}
 
         def give(conn: Connection) -> None:
-            if not conn.execute(update(t.uploads).where(_ours(claim)).values(values)).rowcount:
+            given = update(t.uploads).where(_ours(claim)).values(**values, touched_at=clock(conn))
+            if not conn.execute(given).rowcount:
                 raise _lost(claim)
 
         await self._db.write(give)
@@ -98,10 +103,15 @@ class UploadRows:
 
     async def untouched(self, seconds: float, most: int) -> Sequence[str]:
         """Uploads that nobody holds or has given back for so long, the oldest first."""
-        u, now = t.uploads.c, t.now()
-        found = select(u.id).where(u.touched_at <= now - seconds * _MICRO, u.held_until < now)
-        found = found.order_by(u.touched_at).limit(most)
-        return await self._db.read(lambda conn: conn.execute(found).scalars().all())
+        u = t.uploads.c
+
+        def find(conn: Connection) -> Sequence[str]:
+            now = clock(conn)
+            old = u.touched_at <= now - round(seconds * _MICRO)
+            found = select(u.id).where(old, u.held_until < now).order_by(u.touched_at)
+            return conn.execute(found.limit(most)).scalars().all()
+
+        return await self._db.read(find)
 
     async def known(self, names: Iterable[str]) -> frozenset[str]:
         """Which of these multipart uploads and tokens belong to an upload that is under way."""
@@ -129,19 +139,18 @@ def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> S
     return Stored(row.size, stored.key)
 
 
-def _take(conn: Connection, claim: Claim, length: int, idle_since: int | None) -> Held | None:
-    u, now = t.uploads.c, t.now()
-    row = conn.execute(
-        select(t.uploads).where(u.id == claim.upload).with_for_update()
-    ).one_or_none()
+def _take(conn: Connection, claim: Claim, length: int, idle: int | None) -> Held | None:
+    u = t.uploads.c
+    found = select(t.uploads, clock(conn).label("now")).where(u.id == claim.upload)
+    row = conn.execute(found.with_for_update()).one_or_none()
     if row is None:
         raise _lost(claim)
-    if row.holder and row.held_until > now:
+    if row.holder and row.held_until > row.now:
         return None
-    if idle_since is not None and row.touched_at > idle_since:
+    if idle is not None and row.touched_at > row.now - idle:
         return None
     # That is no sign of life yet: it may be the sweeper.
-    mine = {"holder": claim.holder, "held_until": now + length}
+    mine = {"holder": claim.holder, "held_until": row.now + length}
     conn.execute(update(t.uploads).where(u.id == claim.upload).values(mine))
     return Held(_state(row), row.holder)
 
