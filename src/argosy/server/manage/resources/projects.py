@@ -1,10 +1,10 @@
-"""Projects, the tenants: made, changed, limited, removed; and their quotas."""
+"""Projects, the tenants: made, changed, limited, removed."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from argosy.access.permissions import standing as standings
 from argosy.access.permissions.permission import Action, Permission, Resource, Role
@@ -13,7 +13,6 @@ from argosy.catalog.projects.limits import Limits as LimitsValue
 from argosy.catalog.projects.projects import Project as ProjectRow
 from argosy.catalog.projects.projects import ProjectChange as Change
 from argosy.catalog.projects.projects import ProjectsQuery
-from argosy.catalog.projects.quotas import Amount as Used
 from argosy.catalog.projects.quotas import Quota as QuotaValue
 from argosy.server.manage import validators
 from argosy.server.manage.operation import (
@@ -35,12 +34,13 @@ from argosy.server.manage.values import (
     PLAIN,
     Line,
     ProjectName,
-    RepositoryName,
     moment,
 )
 
 _MOST: Final = 1 << 50
-_LIMIT: Final = (Resource.QUOTA, Action.WRITE)
+LIMIT: Final = (Resource.QUOTA, Action.WRITE)
+"""The permission to say how much and how fast."""
+
 Rate = Annotated[float, Meta(ge=0, le=_MOST)]
 Bytes = Annotated[int, Meta(ge=0, le=_MOST)]
 
@@ -85,52 +85,6 @@ class ProjectChange(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits | None = None
 
 
-class Quota(Struct, frozen=True):
-    """What a project may hold, and what it holds. A blob counts once in a project."""
-
-    project: ProjectName
-    used: "Holding"
-    limit: "QuotaLimit"
-
-
-class Holding(Struct, frozen=True):
-    """An amount held."""
-
-    bytes: int
-    artifacts: Annotated[int, Meta(description="Manifests and indexes.")]
-
-
-class QuotaLimit(Struct, frozen=True):
-    """The most that may be held; null: any amount."""
-
-    bytes: int | None = None
-    artifacts: int | None = None
-
-
-class QuotaChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """Other limits: null lifts one, what is left out stays. Below what is held is fine."""
-
-    bytes: Bytes | UnsetType | None = UNSET
-    artifacts: Bytes | UnsetType | None = UNSET
-
-
-class Recount(Struct, frozen=True):
-    """What a project holds, counted anew, and by how much the count was off: 0 but for a fault."""
-
-    project: ProjectName
-    bytes: int
-    artifacts: int
-    bytes_off: int
-    artifacts_off: int
-
-
-class Share(Struct, frozen=True):
-    """A repository, and what deleting it would free: bytes that no other one of the project has."""
-
-    repository: RepositoryName
-    bytes: int
-
-
 class ProjectsPaging(Paging, frozen=True, forbid_unknown_fields=True):
     """Which projects."""
 
@@ -148,13 +102,14 @@ class Force(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def listed(call: Call[ProjectsPaging, Nothing]) -> Reply:
     """Those that the client may read."""
-    found = await _seen(call, await call.visible(), Resource.PROJECT, call.query)
+    found = await seen(call, await call.visible(), Resource.PROJECT, call.query)
     return page(found, call.query.limit, _project, lambda one: one.name)
 
 
-async def _seen(
+async def seen(
     call: Call[ProjectsPaging, Nothing], eyes: Visible, what: Resource, asked: ProjectsPaging
 ) -> list[ProjectRow]:
+    """A page, and one more, of the projects whose `what` the client may read."""
     who, standing = call.principal, eyes.standing
     groups: Sequence[str] = sorted(who.groups)
     mine = eyes.projects is not None and who.kind != "robot"
@@ -219,7 +174,7 @@ async def changed(call: Call[Nothing, ProjectChange]) -> Reply:
 
 async def _limiting(call: Call[Any, Any], project: str) -> None:
     """Refusal 403 for who is limited: their own admins would lift the limits of the server."""
-    standing, need = (await call.visible()).standing, Permission(*_LIMIT, project)
+    standing, need = (await call.visible()).standing, Permission(*LIMIT, project)
     if not standing.may(need):
         raise Refusal(
             403,
@@ -233,7 +188,7 @@ async def _limiting(call: Call[Any, Any], project: str) -> None:
 async def _update(call: Call[Nothing, ProjectChange], change: Change) -> ProjectRow:
     projects, name = call.services.projects, call.names["project"]
     before = await projects.get(name)
-    call.expected.check(_etag(before))
+    call.expected.check(etag(before))
     return await projects.update(name, change, by=call.actor, version=before.version)
 
 
@@ -241,60 +196,10 @@ async def deleted(call: Call[Force, Nothing]) -> Reply:
     """With members, robots and rules; with repositories if that is said."""
     projects, name = call.services.projects, call.names["project"]
     before = await projects.get(name)
-    call.expected.check(_etag(before))
+    call.expected.check(etag(before))
     version = before.version if call.expected.given else None
     await projects.delete(name, by=call.actor, force=call.query.force, version=version)
     return Reply()
-
-
-async def quota(call: Call[Nothing, Nothing]) -> Reply:
-    """Limits, and what is used of them now."""
-    row, used = await call.services.projects.usage(call.names["project"])
-    return Reply(value=_quota(row, used), etag=_etag(row))
-
-
-async def quota_changed(call: Call[Nothing, QuotaChange]) -> Reply:
-    """Other limits."""
-    projects, name, body = call.services.projects, call.names["project"], call.body
-    before = await projects.get(name)
-    call.expected.check(_etag(before))
-    limit = QuotaValue(
-        before.quota.bytes if body.bytes is UNSET else body.bytes,
-        before.quota.artifacts if body.artifacts is UNSET else body.artifacts,
-    )
-    await projects.update(name, Change(quota=limit), by=call.actor, version=before.version)
-    row, used = await projects.usage(name)
-    return Reply(value=_quota(row, used), etag=_etag(row))
-
-
-async def quotas(call: Call[ProjectsPaging, Nothing]) -> Reply:
-    """Of every project whose quota the client may read."""
-    found = await _seen(call, await call.visible(), Resource.QUOTA, call.query)
-    used = await call.services.projects.usages(found[: call.query.limit])
-    return page(
-        found, call.query.limit, lambda one: _quota(one, used[one.id]), lambda one: one.name
-    )
-
-
-async def recounted(call: Call[Nothing, Nothing]) -> Reply:
-    """What was charged, what is there; and the count put right."""
-    found = await call.services.accounts.mend(call.names["project"], by=call.actor)
-    return Reply(
-        value=Recount(
-            project=found.project,
-            bytes=found.counted.bytes,
-            artifacts=found.counted.artifacts,
-            bytes_off=found.off.bytes,
-            artifacts_off=found.off.artifacts,
-        )
-    )
-
-
-async def shares(call: Call[Nothing, Nothing]) -> Reply:
-    """The repositories whose deletion frees the most."""
-    found = await call.services.accounts.largest(call.names["project"])
-    items = [Share(repository=one.repository, bytes=one.bytes) for one in found]
-    return Reply(value=Page(items=items))
 
 
 def _limits(body: Limits | None) -> LimitsValue | None:
@@ -304,10 +209,11 @@ def _limits(body: Limits | None) -> LimitsValue | None:
 
 
 def _reply(row: ProjectRow, location: str = "") -> Reply:
-    return Reply(value=_project(row), etag=_etag(row), location=location)
+    return Reply(value=_project(row), etag=etag(row), location=location)
 
 
-def _etag(row: ProjectRow) -> str:
+def etag(row: ProjectRow) -> str:
+    """Of a project's state, its quota with it."""
     return validators.of_version("p", row.id, row.version)
 
 
@@ -322,14 +228,6 @@ def _project(row: ProjectRow) -> Project:
     )
 
 
-def _quota(row: ProjectRow, used: Used) -> Quota:
-    return Quota(
-        project=row.name,
-        used=Holding(used.bytes, used.artifacts),
-        limit=QuotaLimit(row.quota.bytes, row.quota.artifacts),
-    )
-
-
 _PROJECT: Final = Project(
     name="team",
     public=False,
@@ -337,11 +235,6 @@ _PROJECT: Final = Project(
     limits=Limits(requests=200.0, download=50_000_000),
     created_at=EXAMPLE_TIME,
     created_by="admin",
-)
-_QUOTA: Final = Quota(
-    project="team",
-    used=Holding(bytes=1_250_000_000, artifacts=40),
-    limit=QuotaLimit(bytes=10_000_000_000),
 )
 _R: Final = Resource.PROJECT
 _ONE: Final = "/projects/{project}"
@@ -410,65 +303,5 @@ OPERATIONS: Final = (
         handler=deleted,
         query=Force,
         refusals=(409,),
-    ),
-    Operation(
-        id="getQuota",
-        group="quotas",
-        method="GET",
-        path=f"{_ONE}/quota",
-        summary="What a project may hold, and what it holds",
-        need=(Resource.QUOTA, Action.READ),
-        handler=quota,
-        answer=Quota,
-        example=_QUOTA,
-    ),
-    Operation(
-        id="updateQuota",
-        group="quotas",
-        method="PATCH",
-        path=f"{_ONE}/quota",
-        summary="Limit what a project may hold",
-        need=_LIMIT,
-        handler=quota_changed,
-        body=QuotaChange,
-        answer=Quota,
-        guarded=True,
-        example=QuotaChange(bytes=10_000_000_000),
-    ),
-    Operation(
-        id="recountQuota",
-        group="quotas",
-        method="POST",
-        path=f"{_ONE}/quota/recount",
-        summary="Count anew what a project holds, and put the count right",
-        need=_LIMIT,
-        handler=recounted,
-        answer=Recount,
-        example=Recount(
-            project="team", bytes=1_250_000_000, artifacts=40, bytes_off=0, artifacts_off=0
-        ),
-    ),
-    Operation(
-        id="listShares",
-        group="quotas",
-        method="GET",
-        path=f"{_ONE}/quota/shares",
-        summary="The repositories of a project whose deletion frees the most; ten of them",
-        need=(Resource.QUOTA, Action.READ),
-        handler=shares,
-        answer=Page[Share],
-        example=Page(items=[Share(repository="team/app", bytes=900_000_000)]),
-    ),
-    Operation(
-        id="listQuotas",
-        group="quotas",
-        method="GET",
-        path="/quotas",
-        summary="What projects may hold and what they hold: those whose quota you may see",
-        need=IDENTIFIED,
-        handler=quotas,
-        query=ProjectsPaging,
-        answer=Page[Quota],
-        example=Page(items=[_QUOTA]),
     ),
 )
