@@ -76,7 +76,27 @@ def test_a_role_may_exactly_what_the_table_says(world: World, role: Role | None,
     assert answer.status == (status if allowed else 403)
     if not allowed and method != "HEAD":
         assert answer.code == "DENIED"
-        assert f"lacks {action} on repository team/app" in answer.json["errors"][0]["message"]
+        message = answer.json["errors"][0]["message"]
+        assert f"lacks {action} on repository team/app" in message
+        enough = next(one for one in Role if ("repository", action) in TOLD[one])
+        assert message.endswith(
+            f"ask an admin of the project for the role {enough} or a higher one"
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "lacks"),
+    [
+        ("users", "read on the system"),
+        ("audit", "read on audit of the system"),
+        ("robots", "read on robot of the system"),
+    ],
+)
+def test_what_no_role_has_is_a_system_admins_to_do(world: World, path: str, lacks: str) -> None:
+    answer = as_role(world, Role.PROJECT_ADMIN)("GET", f"/api/v1/{path}")
+    assert answer.status == 403
+    assert f"lacks {lacks} (a system admin may)" in answer.json["detail"]
+    assert answer.json["remedy"] == "ask a system admin"
 
 
 @pytest.mark.parametrize(("role", "what"), list(itertools.product(KINDS, OPERATIONS)))

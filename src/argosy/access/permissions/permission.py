@@ -89,6 +89,13 @@ def _cumulated() -> dict[Role, frozenset[tuple[Resource, Action]]]:
 OF_ROLE: Final = _cumulated()
 """Everything each role has."""
 
+
+def least_role(need: Permission) -> Role | None:
+    """The first role that has it; None if only system admins may."""
+    wanted = (need.resource, need.action)
+    return next((role for role in Role if need.name and wanted in OF_ROLE[role]), None)
+
+
 OF_EVERYBODY: Final = frozenset(
     {
         (_R.REPOSITORY, _A.PULL),

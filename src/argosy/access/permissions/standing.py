@@ -206,4 +206,6 @@ def shown(need: Permission) -> str:
         return "a name with a password or token"
     if need.resource is Resource.SYSTEM:
         return f"{need.action} on the system (a system admin may)"
+    if not need.name:
+        return f"{need.action} on {need.resource} of the system (a system admin may)"
     return f"{need.action} on {need.resource} {need.name}"

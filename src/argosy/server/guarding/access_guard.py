@@ -12,7 +12,14 @@ from collections import OrderedDict
 from typing import Final
 
 from argosy.access.permissions.decision import Allow, Decision, Deny
-from argosy.access.permissions.permission import ANYONE, OF_EVERYBODY, Action, Permission, Resource
+from argosy.access.permissions.permission import (
+    ANYONE,
+    OF_EVERYBODY,
+    Action,
+    Permission,
+    Resource,
+    least_role,
+)
 from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.access.permissions.standing import shown
 from argosy.access.permissions.visible import Visible, visible
@@ -208,7 +215,12 @@ class AccessGuard:
         if standing.gone:
             return Deny(principal=whose, missing=need, reason=standing.gone, invalid=True)
         reason = f"{whose.name} lacks {shown(need)}"
-        remedy = "ask an admin of the project for a role that has it"
+        role = least_role(need)
+        remedy = (
+            f"ask an admin of the project for the role {role} or a higher one"
+            if role
+            else "ask a system admin"
+        )
         if standing.maker is not None and not standing.maker.may(need):
             behind = "owner" if whose.kind == "token" else "maker"
             reason += f", and so does its {behind} {standing.maker.principal.name}"
