@@ -35,11 +35,12 @@ _WIDTHS: Final = {
     for name, column in t.audit.c.items()
     if isinstance(column.type, String) and column.type.length
 }
+_INSERT: Final = insert(t.audit).inline()  # made once: with each push it would take 0.1 ms
 
 
 def record(conn: Connection, by: Actor, entry: Entry) -> None:
     """Write an entry in the transaction of the change: both are there, or neither."""
-    conn.execute(insert(t.audit).values(**row(by, entry)))
+    conn.execute(_INSERT, row(by, entry))
 
 
 def row(by: Actor, entry: Entry) -> dict[str, Any]:

@@ -8,8 +8,9 @@ Take locks in the order of `Space`, so that no two transactions wait for each ot
 import hashlib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 
 class Space(IntEnum):
@@ -22,22 +23,26 @@ class Space(IntEnum):
     QUOTA = 5  # of a project, the last lock of a push: see quotas.py
 
 
+_SHARED: Final = text("SELECT pg_advisory_xact_lock_shared(:key)")
+_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(:key)")
+_ATTEMPT: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+
+
 def shared(conn: Connection, space: Space, name: str) -> None:
     """Hold off who wants it exclusively, until the transaction ends."""
-    _lock(conn, "pg_advisory_xact_lock_shared", space, name)
+    _lock(conn, _SHARED, space, name)
 
 
 def exclusive(conn: Connection, space: Space, name: str) -> None:
     """Hold off everybody, until the transaction ends."""
-    _lock(conn, "pg_advisory_xact_lock", space, name)
+    _lock(conn, _EXCLUSIVE, space, name)
 
 
 def attempt(conn: Connection, space: Space, name: str) -> bool:
     """Hold off everybody, until the transaction ends, if nobody else does now."""
     if conn.dialect.name != "postgresql":
         return True
-    asked = text("SELECT pg_try_advisory_xact_lock(:key)")
-    return bool(conn.execute(asked, {"key": number(space, name)}).scalar())
+    return bool(conn.execute(_ATTEMPT, {"key": number(space, name)}).scalar())
 
 
 def hold_tags(conn: Connection, repository: str, tags: Iterable[str]) -> None:
@@ -47,9 +52,9 @@ def hold_tags(conn: Connection, repository: str, tags: Iterable[str]) -> None:
         exclusive(conn, Space.TAG, f"{repository}:{tag}")
 
 
-def _lock(conn: Connection, function: str, space: Space, name: str) -> None:
+def _lock(conn: Connection, asked: TextClause, space: Space, name: str) -> None:
     if conn.dialect.name == "postgresql":
-        conn.execute(text(f"SELECT {function}(:key)"), {"key": number(space, name)})
+        conn.execute(asked, {"key": number(space, name)})
 
 
 def number(space: Space, name: str) -> int:

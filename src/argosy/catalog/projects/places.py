@@ -5,9 +5,10 @@ they are, a push makes the project too. Else it has to be there: who may make on
 first (`Projects.create`), and the registry does it for a system admin who pushes.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, select, update
 
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
@@ -63,15 +64,23 @@ def place(conn: Connection, name: str, by: Actor) -> Place:
     return Place(made.id, payer)
 
 
+_r, _p = t.repositories.c, t.projects.c
+_PAYER: Final[Sequence[ColumnElement[Any]]] = (
+    _p.id.label("project"),
+    _p.name,
+    _p.quota_bytes,
+    _p.quota_artifacts,
+)
+_PLACE: Final = (
+    select(_r.id, *_PAYER)
+    .join(t.projects, _p.id == _r.project_id)
+    .where(_r.name == bindparam("repository"))
+)
+
+
 def _place(conn: Connection, name: str) -> Place | None:
-    r, p = t.repositories.c, t.projects.c
-    found = select(r.id, p.id.label("project"), p.name, p.quota_bytes, p.quota_artifacts)
-    row = conn.execute(
-        found.join(t.projects, p.id == r.project_id).where(r.name == name)
-    ).one_or_none()
-    if row is None:
-        return None
-    return Place(row.id, Payer(row.project, row.name, Quota(row.quota_bytes, row.quota_artifacts)))
+    row = conn.execute(_PLACE, {"repository": name}).one_or_none()
+    return None if row is None else Place(row.id, _paying(row))
 
 
 def _payer(conn: Connection, name: str, by: Actor) -> Payer:
@@ -94,12 +103,12 @@ def makes_projects(by: Actor) -> bool:
 
 
 def _find(conn: Connection, name: str) -> Payer | None:
-    p = t.projects.c
-    found = select(p.id, p.name, p.quota_bytes, p.quota_artifacts).where(p.name == name)
-    row = conn.execute(found).one_or_none()
-    if row is None:
-        return None
-    return Payer(row.id, row.name, Quota(row.quota_bytes, row.quota_artifacts))
+    row = conn.execute(select(*_PAYER).where(_p.name == name)).one_or_none()
+    return None if row is None else _paying(row)
+
+
+def _paying(row: Row[Any]) -> Payer:
+    return Payer(row.project, row.name, Quota(row.quota_bytes, row.quota_artifacts))
 
 
 def project_key(name: str) -> tuple[str, str]:
