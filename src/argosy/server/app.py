@@ -42,7 +42,6 @@ class App:
         self._registry = registry = Registry(catalog, store, admission.guard, limiting=limiting)
         services = Services(
             catalog=catalog,
-            database=catalog.database,
             access=admission.access,
             workloads=admission.workloads,
             everybody_makes_projects=admission.everybody_makes_projects,

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -151,7 +152,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Any]:
     shop, guard = Shop(), Guarding()
     guard.allowed = {"project"}
     async with open_catalog(str(tmp_path / "c.db")) as catalog:
-        api = Manage(shop.operations(), guard, Services(catalog=catalog, database=catalog.database))
+        api = Manage(shop.operations(), guard, Services(catalog=catalog))
 
         async def ask(method: str, path: str, body: Any = None, /, **headers: str) -> Any:
             raw = (
@@ -307,6 +308,18 @@ async def test_only_json_is_taken_and_given(shop: Any) -> None:
         assert problem(await shop.ask("GET", "/projects/team", accept=kind))["status"] == 406
     for kind in ("*/*", "text/html, application/*;q=0.1", "application/problem+json"):
         assert (await shop.ask("GET", "/projects/team", accept=kind)).status == 200
+
+
+@pytest.mark.parametrize("field", ["accept", "accept_encoding"])
+@pytest.mark.parametrize("filling", ["x/y,{},", "gzip;{};q=0;{}", ";{}q=0{}", "x{}y"])
+async def test_a_field_of_what_a_client_takes_costs_no_more_than_its_length(
+    shop: Any, field: str, filling: str
+) -> None:
+    """Read with care: nobody needs a name to send one, and the loop stands still meanwhile."""
+    hostile = filling.replace("{}", " " * 30_000)
+    began = time.perf_counter()
+    await shop.ask("GET", "/projects/team", **{field: hostile})
+    assert time.perf_counter() - began < 2
 
 
 async def test_a_body_that_is_too_long_is_refused(shop: Any) -> None:

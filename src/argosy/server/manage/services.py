@@ -23,10 +23,14 @@ class Services:
     """
 
     catalog: "Catalog"
-    database: "Database"
     access: "Access | None" = None
     workloads: "Workloads | None" = None
     everybody_makes_projects: bool = False
+
+    @property
+    def database(self) -> "Database":
+        """Where all of it is kept."""
+        return self.catalog.database
 
     @cached_property
     def projects(self) -> "Projects":
