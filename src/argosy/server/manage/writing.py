@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,7 +16,6 @@ from argosy.server.manage.problems import KIND, Refusal
 
 _SMALL: Final = 1024  # below, gzip saves nothing
 _LARGE: Final = 64 << 10  # above, compressing holds up the loop
-_RANGE = re.compile(r"\s*([^;,\s]+)\s*((?:;[^,]*)?)")
 _REFUSED = re.compile(r";\s*q=0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE)
 
 
@@ -26,11 +25,8 @@ def check_accept(request: Request, operation: Operation) -> None:
     if field is None:
         return
     kinds = {operation.media_type, KIND}
-    for kind, parameters in _RANGE.findall(field):
-        if _REFUSED.search(parameters):
-            continue
-        if kind == "*/*" or kind.lower() in kinds or kind.lower() == "application/*":
-            return
+    if any(kind in kinds or kind in ("*/*", "application/*") for kind in _taken(field)):
+        return
     raise Refusal(
         406,
         "not-acceptable",
@@ -76,10 +72,15 @@ def _next(request: Request, after: str) -> str:
 
 def _takes_gzip(request: Request) -> bool:
     field = request.headers.get("accept-encoding") or ""
-    return any(
-        kind.lower() in ("gzip", "*") and not _REFUSED.search(parameters)
-        for kind, parameters in _RANGE.findall(field)
-    )
+    return any(kind in ("gzip", "*") for kind in _taken(field))
+
+
+def _taken(field: str) -> Iterator[str]:
+    """What a client takes, in lower case, by an Accept field: in time linear in its length."""
+    for part in field.split(","):
+        kind, mark, parameters = part.partition(";")
+        if not _REFUSED.search(mark + parameters):
+            yield kind.strip().lower()
 
 
 async def _compressed(raw: bytes) -> bytes:
