@@ -134,6 +134,7 @@ def test_rules_that_fit_other_peoples_jobs_are_refused(rule: dict[str, str]) -> 
         {"repository": "acme/app", "ref": ""},
         {"repository": "acme/app", "ref": "x" * 600},
         {"repository": "acme/app", "ref": "x\n"},
+        {"repository": "acme/app", "ref": "*a" * 11},
         {"repository": "acme/app", **{f"c{n}": "x" for n in range(20)}},
     ],
 )

@@ -19,6 +19,8 @@ LONGEST: Final = 512
 MOST: Final = 20
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
+_STARS: Final = re.compile(r"\*\*?")
+_MOST_STARS: Final = 10
 _PIECES: Final = re.compile(r"\*\*|\*|[^*]+")
 _OURS: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti", "azp"})
 # Not job_workflow_ref: anybody's job may call a workflow of somebody else.
@@ -64,6 +66,11 @@ def check(wanted: Mapping[str, str]) -> None:
             raise UsageError(f"a rule cannot ask for the claim {name[:100]!r}", why=why)
         if not 0 < len(pattern) <= LONGEST or not pattern.isprintable():
             raise UsageError(f"the pattern for {name} is empty, too long or not printable")
+        if len(_STARS.findall(pattern)) > _MOST_STARS:
+            raise UsageError(
+                f"the pattern for {name} has more than {_MOST_STARS} wildcards",
+                why="each is tried at every place, for every job that comes",
+            )
     if not any(_identifies(name, pattern) for name, pattern in wanted.items()):
         raise UsageError(
             "the rule would let in other people's jobs",

@@ -186,11 +186,10 @@ class Workloads:
         self, rules: Sequence[tuple[int, Rule]], claims: Mapping[str, Any]
     ) -> Job | Refused:
         given = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        fitting = {
-            key
-            for key, rule in rules
-            if rule.audience in given and patterns.all_fit(rule.claims, claims)
-        }
+        asked = [(key, rule.claims) for key, rule in rules if rule.audience in given]
+        fitting = await in_thread(
+            lambda: {key for key, wanted in asked if patterns.all_fit(wanted, claims)}
+        )
         if len(fitting) > 1:
             return Refused("the token fits more than one robot", "say which one it is to be")
         if not fitting:

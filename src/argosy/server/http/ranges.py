@@ -4,7 +4,8 @@ import re
 
 from argosy.values import frozen
 
-_ONE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})[ \t]*-[ \t]*([0-9]{0,19})[ \t]*", re.IGNORECASE)
+_B = r"[ \t]*+"  # blanks, possessive: they are gone through once, whatever follows
+_ONE = re.compile(rf"bytes{_B}={_B}([0-9]{{0,19}}+){_B}-{_B}([0-9]{{0,19}}+){_B}", re.IGNORECASE)
 
 
 @frozen
