@@ -89,6 +89,15 @@ def test_a_few_braces_do_not_stand_for_more_patterns_than_there_is_memory() -> N
     assert matches("{a,b,c,d}{a,b,c,d}{a,b,c,d}", "abd")
 
 
+def test_a_pattern_has_no_more_parts_than_can_be_tried_for_every_name() -> None:
+    for long in ("/".join(["*"] * 127), "{a,b}{a,b}{a,b}{a,b}/*"):
+        check(long)
+    for longer in ("{a,b}/" * 6 + "*", "/".join(["**", "*"] * 40) + "/{a,b}"):
+        with pytest.raises(PatternInvalid, match="not a pattern") as caught:
+            check(longer)
+        assert "128 parts" in caught.value.why
+
+
 WORDS = some.text(some.sampled_from("abc/*?{},[]!-."), min_size=1, max_size=30)
 NAMES = some.lists(
     some.text(some.sampled_from("abc-."), min_size=1, max_size=5), min_size=1, max_size=5
@@ -132,4 +141,12 @@ def test_stars_mean_what_a_regular_expression_says(parts: list[str], name: str) 
 def test_no_pattern_makes_matching_slow(pattern: str, name: str) -> None:
     began = time.process_time()
     assert not matches(pattern, name)
+    assert time.process_time() - began < 0.5
+
+
+def test_what_does_not_fit_is_known_by_its_first_components() -> None:
+    """Anybody may give a token such scopes, and ask for such repositories."""
+    pattern = "*" + "{,a}" * 6 + "/b" * 60
+    began = time.process_time()
+    assert not any(matches(pattern, "aaaaaaa" + "/a" * 60 + f"/c{n}") for n in range(300))
     assert time.process_time() - began < 0.5

@@ -86,19 +86,16 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def _fits(pattern: Sequence[_Component], parts: Sequence[str]) -> bool:
-    """Whether components fit: row by row, which rests of the pattern are left to match."""
-    reached = [False] * (len(parts) + 1)  # reached[i]: the pattern so far fits parts[:i]
-    reached[0] = True
+    """Whether components fit: one after the other, which places of the name they lead to."""
+    reached = {0}  # i: the pattern so far fits parts[:i]
     for component in pattern:
-        following = [False] * (len(parts) + 1)
         if component is None:
-            first = reached.index(True) if True in reached else len(following)
-            following[first:] = [True] * (len(following) - first)
+            reached = set(range(min(reached), len(parts) + 1))
         else:
-            for i, part in enumerate(parts):
-                following[i + 1] = reached[i] and component.match(part) is not None
-        reached = following
-    return reached[-1]
+            reached = {i + 1 for i in reached if i < len(parts) and component.match(parts[i])}
+        if not reached:
+            return False
+    return len(parts) in reached
 
 
 def _bad(pattern: str, why: str) -> PatternInvalid:
