@@ -59,8 +59,8 @@ class TagKept(RegistryError):
             registry_code="DENIED",  # the one whose words every client shows
             # Clients show this, and no remedy.
             why=f"rule {rule.id} of project {rule.project} keeps tags {rule.tags} in"
-            f" {rule.repositories}; push it under another tag",
-            remedy="push under another tag, or have a maintainer of the project change the rule",
+            f" {rule.repositories}; use another tag, or have a maintainer change the rule",
+            remedy="`argosy tags rules` shows and changes them",
             evidence={"tag": tag, "rule": rule.id, "repositories": rule.repositories}
             | {"tags": rule.tags},
         )

@@ -177,7 +177,7 @@ async def _first_admin(access: "Access") -> None:
     if once is not None:
         print(  # noqa: T201 - for who starts the server, and for no log
             f"argosy: made the user admin, with the one-time password {once}\n"
-            "argosy: change it with `argosy user password`, or lose it: `argosy admin"
+            "argosy: change it with `argosy user password admin`; if it gets lost, `argosy admin"
             " reset-password` makes another",
             file=sys.stderr,
             flush=True,

@@ -65,7 +65,7 @@ async def added(call: Call[Nothing, NewMember]) -> Reply:
             raise Conflict(
                 f"the {new.kind} {new.name} is a member of {project} already",
                 why=f"with the role {before.role}",
-                remedy="change the role of the member",
+                remedy="give another role with `argosy member set`",
             )
 
     made, _ = await call.people.members.put(
