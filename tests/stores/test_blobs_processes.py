@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,69 @@ async def test_whichever_process_gets_a_request_goes_on_and_nothing_is_read_agai
     assert await content(stores[0], digest) == BODY
     assert not left(stores[0])
     assert all(store.uploads == 0 for store in stores)
+
+
+async def test_who_goes_away_while_he_waits_for_his_turn_keeps_nobody_else_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = processes(tmp_path)
+    upload = await first.begin("me")
+    entered, leave, real = threading.Event(), threading.Event(), file_turns.hold
+
+    def slow(path: str) -> int | None:
+        entered.set()
+        leave.wait(10)
+        return real(path)
+
+    async def wait() -> None:
+        async with upload.turn():
+            pytest.fail("he is gone")
+
+    monkeypatch.setattr(file_turns, "hold", slow)
+    waiting = asyncio.ensure_future(wait())
+    await asyncio.to_thread(entered.wait)
+    waiting.cancel()
+    asyncio.get_running_loop().call_soon(leave.set)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    async with (await second.resume("me", upload.id)).turn() as turn:
+        turn.write(BODY)
+        await turn.commit(NAME)
+    assert not left(second)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_commit_whose_request_was_cancelled_leaves_only_the_blob(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, shared: bool
+) -> None:
+    store = BlobStore(str(tmp_path), shared=shared)
+    upload = await store.begin("me")
+    entered, leave, real = threading.Event(), threading.Event(), module._move_durably
+
+    def slow(source: str, target: str) -> None:
+        entered.set()
+        leave.wait(10)
+        real(source, target)
+
+    async def push() -> None:
+        async with upload.turn() as turn:
+            turn.write(BODY)
+            await turn.commit(NAME)
+
+    monkeypatch.setattr(module, "_move_durably", slow)
+    pushing = asyncio.ensure_future(push())
+    await asyncio.to_thread(entered.wait)
+    pushing.cancel()
+    asyncio.get_running_loop().call_later(0.05, leave.set)
+    with pytest.raises(asyncio.CancelledError):
+        await pushing
+    assert await content(store, NAME) == BODY
+    assert not left(store)
+    assert store.uploads == 0
+    with pytest.raises(NotFound):
+        await store.resume("me", upload.id)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "of another boot", "of another build"])

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Protocol
 
-from argosy.concurrency import between, in_thread
+from argosy.concurrency import between, in_thread, in_thread_to_end
 from argosy.content.blob_storage import Stored, UploadBusy
 from argosy.errors import (
     DigestMismatch,
@@ -111,7 +111,8 @@ class Upload:
     async def _take_turn(self) -> None:
         """Hold the file against other processes, and see what they have made of it."""
         until = time.monotonic() + PATIENCE
-        while not await in_thread(self._hold):
+        # Who goes away meanwhile waits for the end, and so lets go of what he was given.
+        while not await in_thread_to_end(self._hold):
             if time.monotonic() > until:
                 raise _busy(self.id)
             await asyncio.sleep(between(0.01, 0.05))
@@ -188,9 +189,7 @@ class Upload:
 
     async def commit(self, digest: Digest) -> Stored:
         """Make it the blob `digest`, on disk for good. DigestMismatch keeps nothing."""
-        size: int = await in_thread(self._commit, digest)
-        self._store.forget(self.id)
-        return Stored(size)
+        return Stored(await in_thread(self._commit, digest))
 
     async def settle(self, kept: Stored) -> None:
         """Nothing to do: a digest has one file, whoever wrote it."""
@@ -217,6 +216,7 @@ class Upload:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             os.fdatasync(self._fd)
             _move_durably(self._path, self._store.path(digest))
+            self._store.forget(self.id)  # here: its request may have been cancelled
             if self._held >= 0:
                 file_turns.forget(self._path)
         return self.offset
