@@ -18,6 +18,7 @@ from argosy.errors import UsageError
 
 _LONGEST: Final = 255
 _MOST: Final = 64  # patterns that braces may stand for
+_MOST_PARTS: Final = 128  # of all of them: each is tried at each part of a name
 _ANY: Final = "**"
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -49,12 +50,16 @@ def _compiled(pattern: str) -> Sequence[Sequence[_Component]]:
     if not pattern or len(pattern) > _LONGEST or not pattern.isprintable():
         raise _bad(pattern, f"a pattern has 1 to {_LONGEST} visible characters")
     found: list[Sequence[_Component]] = []
+    length = 0
     for plain in _expanded(pattern):
         parts = plain.split("/")
         if "" in parts:
             raise _bad(pattern, "there is nothing before, between or after a /")
         if any(_ANY in part and part != _ANY for part in parts):
             raise _bad(pattern, "** stands between slashes alone")
+        length += len(parts)
+        if length > _MOST_PARTS:
+            raise _bad(pattern, f"with its braces spelled out it has more than {_MOST_PARTS} parts")
         found.append([None if part == _ANY else _component(pattern, part) for part in parts])
     return found
 
