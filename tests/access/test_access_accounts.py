@@ -392,7 +392,7 @@ async def test_a_user_has_so_many_tokens_and_each_its_name_whatever_was_revoked_
         of = {"user_id": dev.id, "scopes": [], "created_at": 1, "revoked_at": revoked_at}
         return [{**of, "name": f"t{n}", "hash": f"{n:064x}"} for n in range(first, last)]
 
-    revoked, good = rows(0, 2500, 2), rows(2500, 2699, None)
+    revoked, good = rows(0, 2500, t.now()), rows(2500, 2699, None)
     await database.write(lambda conn: conn.execute(insert(t.tokens), revoked))
     await access.personal.create(BY, dev, NewToken(name="t1"))
     with pytest.raises(Conflict, match="there is a token"):
@@ -400,6 +400,23 @@ async def test_a_user_has_so_many_tokens_and_each_its_name_whatever_was_revoked_
     await database.write(lambda conn: conn.execute(insert(t.tokens), good))
     with pytest.raises(Conflict, match="200 tokens"):
         await access.personal.create(BY, dev, NewToken(name="t2"))
+
+
+async def test_tokens_that_have_been_no_good_for_long_are_forgotten(
+    access: Access, database: Database
+) -> None:
+    dev, now, day = await who(access, "dev"), t.now(), 86_400_000_000
+    times = {"revoked": (now - 91 * day, None), "expired": (None, now - 91 * day)}
+    times |= {"lately": (now - 89 * day, None), "good": (None, now + day), "ever": (None, None)}
+    rows = [
+        {"user_id": dev.id, "scopes": [], "created_at": 1, "name": name, "hash": name}
+        | {"revoked_at": revoked, "expires_at": expires}
+        for name, (revoked, expires) in times.items()
+    ]
+    await database.write(lambda conn: conn.execute(insert(t.tokens), rows))
+    await access.personal.create(BY, dev, NewToken(name="new"))
+    found = [token.name for token in await access.personal.page("dev", 0, 100)]
+    assert found == ["lately", "good", "ever", "new"]
 
 
 # Members

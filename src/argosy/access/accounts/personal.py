@@ -9,6 +9,7 @@ from argosy.access.accounts.conflicts import Conflict, beyond
 from argosy.access.permissions.grants import parse_grants, texts
 from argosy.access.permissions.principal import Principal
 from argosy.access.secrets import Secret, hashed, new_secret
+from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
 from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
@@ -19,6 +20,7 @@ from argosy.values import frozen
 
 _LONGEST = 100
 _MOST = 200
+_SHOWN = 90 * 86_400_000_000  # microseconds that one is listed after it was revoked or expired
 
 
 @frozen(kw_only=True)
@@ -62,6 +64,7 @@ class PersonalTokens:
 
         def write(conn: Connection) -> PersonalToken:
             users.hold_user(conn, owner.name)  # so that _MOST is the most, and a name is one's
+            tokens.forget_old_tokens(conn, owner.id, t.now() - _SHOWN)
             good = tokens.good_names(conn, owner.id)
             if len(good) >= _MOST:
                 raise Conflict(

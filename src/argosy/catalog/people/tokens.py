@@ -91,6 +91,12 @@ def revoke_token(conn: Connection, key: int) -> None:
     changed(conn, STANDINGS)
 
 
+def forget_old_tokens(conn: Connection, user: int, before: int) -> None:
+    """Those of a user that have opened nothing since then; the audit log still tells of them."""
+    old = (_p.revoked_at < before) | (_p.expires_at < before)
+    conn.execute(delete(t.tokens).where(_p.user_id == user, old))
+
+
 def touch_tokens(conn: Connection, used: Mapping[int, int]) -> None:
     """When tokens were used last, by key."""
     for key, at in sorted(used.items()):
