@@ -19,11 +19,9 @@ from argosy.meters import declared as meters
 from argosy.stores.s3 import bucket as module
 from argosy.stores.s3 import failures
 from argosy.stores.s3.bucket import Bucket, open_bucket
-from argosy.stores.s3.credentials import CredentialSource
 from argosy.stores.s3.documents import completion, parse
 from argosy.stores.s3.failures import Missing, Refused
 from argosy.stores.s3.options import S3Options
-from argosy.stores.s3.signing import Credentials
 from tests.peers import free_port, run
 from tests.seaweed import SECRET, FaultProxy, Seaweed
 
@@ -271,39 +269,6 @@ def test_xml_that_is_made_to_hurt_is_refused(data: bytes) -> None:
 def test_a_completion_says_which_parts(parts: list[tuple[int, str]]) -> None:
     found = parse(completion(parts)).all("Part")
     assert [(int(p.get("PartNumber")), p.get("ETag")) for p in found] == parts
-
-
-def test_the_key_comes_from_settings_then_environment_then_files(tmp_path: Path) -> None:
-    file = tmp_path / "credentials"
-    file.write_text(
-        "[default]\naws_access_key_id = f\naws_secret_access_key = s%t\n"
-        "[other]\naws_access_key_id = o\naws_secret_access_key = s\naws_session_token = t\n"
-    )
-    env = {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
-    keys = {"AWS_ACCESS_KEY_ID": "e", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
-    given_key = Credentials(access_key="g", secret_key="s")
-    assert CredentialSource(given_key, {**env, **keys}).now().access_key == "g"
-    assert CredentialSource(Credentials(), {**env, **keys}).now().session_token == "t"
-    source = CredentialSource(Credentials(), env)
-    assert source.at_hand is None
-    assert source.now() == Credentials(access_key="f", secret_key="s%t")
-    other = CredentialSource(Credentials(), {**env, "AWS_PROFILE": "other"})
-    assert other.now() == Credentials(access_key="o", secret_key="s", session_token="t")
-    file.write_text("[default]\naws_access_key_id = new\naws_secret_access_key = s\n")
-    os.utime(file, ns=(1, 1))
-    assert source.now().access_key == "new"
-
-
-@pytest.mark.parametrize("text", [None, "", "[default]\n", "hidden-secret\n", "[default\nx"])
-def test_without_a_key_it_is_said_where_to_put_one(tmp_path: Path, text: str | None) -> None:
-    file = tmp_path / "credentials"
-    if text is not None:
-        file.write_text(text)
-    source = CredentialSource(Credentials(), {"AWS_SHARED_CREDENTIALS_FILE": str(file)})
-    with pytest.raises(ConfigError) as caught:
-        source.now()
-    assert "storage.s3.access_key" in caught.value.remedy
-    assert "hidden-secret" not in str(caught.value.to_json())
 
 
 @pytest.mark.parametrize(

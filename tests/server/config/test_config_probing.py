@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from argosy.server.config.loading import load
-from argosy.server.config.probing import Finding, contradictions, reached
+from argosy.server.config.probing import Finding, contradictions, foretold, reached
 from argosy.server.starting.running import with_data
 from tests.peers import free_port, need, running
 from tests.postgres import PASSWORD
@@ -151,3 +152,27 @@ def test_the_command_tells_all_and_exits_with_2(tmp_path):
     found = {item["name"]: item for item in json.loads(done.stdout)}
     assert set(found) == {"server.lisen", "token.lifetime", "server"}
     assert "server.listen" in found["server.lisen"]["next"]
+
+
+def test_it_is_told_where_the_buckets_key_comes_from_without_asking_for_it(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    bucket = '[storage]\nbackend = "s3"\n[storage.s3]\nbucket = "b"\n'
+    for more, variable, value, told in [
+        ('access_key = "a"\nsecret_key = "s"', "X", "", "settings (storage.s3.access_key)"),
+        ("", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/k", "the container"),
+        ("", "X", "", "EC2 instance"),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            assert refused(bucket + more, tmp_path) == []
+            (found,) = asyncio.run(foretold(settings(bucket + more, tmp_path)))
+        assert (found.name, found.state) == ("storage.s3", "ok")
+        assert told in found.summary
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (none,) = refused(bucket, tmp_path)
+    assert "AWS_ROLE_ARN" in none.summary or "AWS_WEB_IDENTITY_TOKEN_FILE" in none.summary
+    (half,) = refused(bucket + 'access_key = "a"', tmp_path)
+    assert "storage.s3.secret_key is not" in half.summary
+    assert asyncio.run(foretold(settings("", tmp_path))) == []

@@ -43,7 +43,7 @@ async def run(args: argparse.Namespace) -> int:
 
 async def _findings(args: argparse.Namespace) -> "list[Finding]":
     from argosy.server.config.loading import read
-    from argosy.server.config.probing import Finding, contradictions, reached
+    from argosy.server.config.probing import Finding, contradictions, foretold, reached
     from argosy.server.starting.running import with_data
     from argosy.settings import Settings
 
@@ -54,8 +54,8 @@ async def _findings(args: argparse.Namespace) -> "list[Finding]":
     ]
     settings: ServerSettings = with_data(loaded.settings, Settings.load().home)
     found += await contradictions(settings)
-    if args.connect and not found:  # with settings that are off, answers would mislead
-        found += await reached(settings)
+    if not found:  # with settings that are off, answers would mislead
+        found += await (reached if args.connect else foretold)(settings)
     return found
 
 

@@ -51,6 +51,13 @@ async def contradictions(settings: ServerSettings) -> list[Finding]:
     return [finding for finding in found if finding.state == "fail"]
 
 
+async def foretold(settings: ServerSettings) -> list[Finding]:
+    """What the settings leave to the machine they are read on: where the bucket's key comes from."""
+    if settings.storage.backend != "s3":
+        return []
+    return [await _one("storage.s3", _key_source, settings)]
+
+
 async def reached(settings: ServerSettings) -> list[Finding]:
     """Whether everything that the settings name answers: asked at the same time."""
     async with asyncio.TaskGroup() as group:
@@ -106,7 +113,7 @@ async def _keeping(settings: ServerSettings) -> str:
 
 async def _storing(settings: ServerSettings) -> str:
     if settings.storage.backend == "s3":
-        _s3(settings.s3).checked()
+        await _key_source(settings)
     elif settings.database.url:
         where = settings.server.data or "the data directory"
         return f"blobs are files in {where}: one machine only, unless it is a shared file system"
@@ -201,7 +208,17 @@ async def _bucket(settings: ServerSettings) -> str:
         await bucket.check()
     finally:
         await bucket.close()
-    return f"bucket {options.bucket} at {options.url()}"
+    return f"bucket {options.bucket} at {options.url()}, by the key of {bucket.keys.origin}"
+
+
+async def _key_source(settings: ServerSettings) -> str:
+    from argosy.stores.s3.bucket import open_bucket  # noqa: PLC0415
+
+    bucket = await open_bucket(_s3(settings.s3))
+    try:
+        return f"the key is that of {await bucket.keys.foreseen()}"
+    finally:
+        await bucket.close()
 
 
 def _s3(section: S3Section) -> "S3Options":

@@ -113,7 +113,7 @@ class S3Section:
     access_key: str = setting(
         TEXT,
         "",
-        "id of the key; empty: of the environment (AWS_ACCESS_KEY_ID) or of ~/.aws/credentials",
+        "id of the key; empty: where AWS's SDKs look for one (docs/deploy.md)",
         secret=True,
     )
     secret_key: str = setting(TEXT, "", "the key", secret=True)

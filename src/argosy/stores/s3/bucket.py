@@ -18,7 +18,7 @@ from argosy.meters import declared as meters
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Answer, Request, Transport, Trust
 from argosy.stores.s3 import failures
-from argosy.stores.s3.credentials import CredentialSource
+from argosy.stores.s3.credentials.keeping import open_keys
 from argosy.stores.s3.documents import Element, completion, parse
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.signing import EMPTY, UNSIGNED, Credentials, Signer, escaped
@@ -28,6 +28,7 @@ from argosy.values import frozen
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _LONGEST_ANSWER: Final = 4 << 20  # a page of a listing
+_SHORTEST_LINK: Final = 60.0  # seconds
 _HASH_HERE: Final = 64 << 10  # bytes hashed faster than a thread is woken
 
 
@@ -59,15 +60,14 @@ class Bucket:
 
     def __init__(self, options: S3Options, *, ca: bytes = b"") -> None:
         self.options: Final = options
-        self._keys = CredentialSource(options.credentials)
         trust = Trust(ca=(ca,) if ca else ())
         settings = Settings(
             connect_timeout=options.connect_timeout, read_timeout=options.read_timeout
         )
         self._transport = Transport(settings, lambda _url: trust)
+        self.keys: Final = open_keys(options.credentials, self._transport, options.region)
         # Over TLS nothing is changed on the way; elsewhere the service compares the body's hash.
         self._hashes = not options.url().startswith("https:")
-        self._last: Credentials | None = self._keys.at_hand
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -249,12 +249,16 @@ class Bucket:
         await self._document(call)
 
     def link(self, key: str) -> str | None:
-        """A URL to get an object by, for a while; None before the key is known."""
-        if self._last is None:
+        """A URL to get an object by, for a while; None if the key is not known, or ends too soon.
+
+        A URL is good for no longer than the key that signed it.
+        """
+        keys, wanted, left = self.keys.at_hand, self.options.redirect_ttl, self.keys.left
+        if keys is None or left < min(wanted, _SHORTEST_LINK):
             return None
-        signer = Signer(credentials=self._last, region=self.options.region)
+        signer = Signer(credentials=keys, region=self.options.region)
         url = self.options.url(key, public=True)
-        return signer.link("GET", url, int(self.options.redirect_ttl), datetime.now(UTC))
+        return signer.link("GET", url, int(min(wanted, left)), datetime.now(UTC))
 
     async def _do(self, call: Call) -> None:
         async with self._answer(call) as answer:
@@ -283,8 +287,9 @@ class Bucket:
         for attempt in range(1, self.options.retries + 2):
             last = attempt > self.options.retries
             asked = 0.0
+            keys = self.keys.at_hand or await self.keys.now()
             try:
-                answer = await self._transport.send(await self._signed(call, payload))
+                answer = await self._transport.send(self._signed(call, payload, keys))
                 if answer.status in call.wanted:
                     meters.S3_REQUESTS.add(call.name, "ok")
                     return answer
@@ -298,6 +303,8 @@ class Bucket:
                     raise failures.unreachable(call.what, e, self._evidence(call)) from e
             else:
                 meters.S3_REQUESTS.add(call.name, said.outcome)
+                if not last and said.stale and await self.keys.another(keys):
+                    continue
                 if last or not said.again:
                     raise failures.failure(call.what, said, self._evidence(call))
                 asked = said.retry_after
@@ -305,11 +312,7 @@ class Bucket:
             await asyncio.sleep(max(_pause(attempt), min(asked, _LONGEST_PAUSE)))
         raise AssertionError  # the last attempt returns or raises
 
-    async def _signed(self, call: Call, payload: str) -> Request:
-        keys = self._keys.at_hand
-        if keys is None:
-            keys = await in_thread(self._keys.now)
-        self._last = keys
+    def _signed(self, call: Call, payload: str, keys: Credentials) -> Request:
         url = self.options.url(call.key)
         if call.query:
             # In the order in which they are signed, and a name without a value keeps its "=".

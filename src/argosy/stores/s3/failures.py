@@ -11,6 +11,7 @@ _SLOW: Final = frozenset({429, 503})
 _AGAIN_CODES: Final = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
 )
+_STALE: Final = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId"})
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchUpload"})
 _FULL: Final = frozenset({"XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"})
 _REMEDIES: Final = {
@@ -60,6 +61,11 @@ class Answer:
     def again(self) -> bool:
         """Whether the same request may do better in a moment."""
         return self.status in _AGAIN or self.code in _AGAIN_CODES
+
+    @property
+    def stale(self) -> bool:
+        """Whether it may do better with another key."""
+        return self.code in _STALE or (self.status == 400 and not self.code)  # as HEAD is told
 
 
 def _words(body: bytes) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from argosy.background import beside
 from argosy.content.blob_storage import UploadLost
 from argosy.content.upload_ledger import State, UploadBook, UploadLedger
 from argosy.errors import InvalidDigest, NotFound, StorageError, StorageUnavailable
@@ -116,6 +117,7 @@ async def open_s3(
             await bucket.check()
         except StorageUnavailable as e:  # it may come while we run: reads and writes say so
             log.warning("%s: %s", e.summary, e.why)
-        yield S3Storage(bucket, ledger, book)
+        async with beside({"the key of the object store": bucket.keys.keep}):
+            yield S3Storage(bucket, ledger, book)
     finally:
         await bucket.close()
