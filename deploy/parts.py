@@ -254,6 +254,11 @@ defaults
     retries 3
     retry-on conn-failure
     balance leastconn
+    # A node whose host is gone says no goodbye: it is missed in the midst of a transfer, too.
+    option srvtcpka
+    srvtcpka-idle 5s
+    srvtcpka-intvl 2s
+    srvtcpka-cnt 3
     default-server check inter 1s fall 2 rise 1{lookup}
     # What the balancer refuses itself reads as what the registry refuses.
     http-error status 502 content-type application/json string '{{"errors":[{{"code":"UNAVAILABLE",\
