@@ -30,6 +30,7 @@ from tests.peers import PATH, free_port
 
 ACCESS, SECRET = "argosy-tests", "not-to-be-shown-3b91"
 BUCKET = "blobs"
+DOMAIN = "s3.test"  # buckets are hosts below it; nobody resolves it, a proxy knows where it is
 _names = itertools.count()
 
 
@@ -70,6 +71,7 @@ class Seaweed:
         words = [weed(), "server", "-s3", "-filer", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         words += [f"-dir={self.folder}", f"-s3.config={config}", "-volume.max=64"]
         words += ["-master.volumeSizeLimitMB=128", "-volume.minFreeSpace=0", "-s3.iam=false"]
+        words += [f"-s3.domainName={DOMAIN}"]
         words += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports otherwise
         words += [f"-s3.port={self.port}", f"-s3.port.grpc={ports[1]}"]
         words += [f"-master.port={ports[2]}", f"-master.port.grpc={ports[3]}"]

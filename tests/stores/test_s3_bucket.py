@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from argosy.stores.s3.documents import completion, parse
 from argosy.stores.s3.failures import Missing, Refused
 from argosy.stores.s3.options import S3Options
 from tests.peers import free_port, run
-from tests.seaweed import SECRET, FaultProxy, Seaweed
+from tests.seaweed import BUCKET, DOMAIN, SECRET, FaultProxy, Seaweed
 
 BODY = os.urandom(300_000)
 
@@ -69,6 +70,34 @@ async def test_objects_come_back_whatever_their_keys_have_in_them(
             await bucket.size("d/k")
         with pytest.raises(Missing):
             await read(bucket, "d/k")
+
+
+async def test_a_bucket_in_the_host_name_is_as_good_as_one_in_the_path(
+    seaweed: Seaweed, s3_faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Trust", partial(module.Trust, proxy=s3_faults.endpoint))
+    options = seaweed.options(endpoint=f"http://{DOMAIN}", path_style=False)
+    async with opened(options) as bucket:
+        await bucket.check()
+        await bucket.put("d/é k+", BODY)
+        assert await bucket.size("d/é k+") == len(BODY)
+        assert await read(bucket, "d/é k+", 299_990) == BODY[-10:]
+        upload = await bucket.begin_parts("parts")
+        assert [found.key for found in [b async for b in bucket.begun()]] == ["parts"]
+        etag = await bucket.put_part("parts", upload, 1, BODY)
+        await bucket.join_parts("parts", upload, [(1, etag)])
+        assert [key async for key in bucket.objects()] == ["d/é k+", "parts"]
+        link = bucket.link("d/é k+")
+        assert link is not None
+        by_proxy = urllib.request.ProxyHandler({"http": s3_faults.endpoint})
+        get = urllib.request.build_opener(by_proxy).open
+        assert await asyncio.to_thread(lambda: get(link).read()) == BODY
+    assert {f"host: {BUCKET}.{DOMAIN}"} == {
+        line.lower()
+        for head in s3_faults.heads
+        for line in head.split("\r\n")
+        if line[:5] in ("host:", "Host:")
+    }
 
 
 async def test_listings_go_on_over_pages(seaweed: Seaweed) -> None:
