@@ -28,7 +28,7 @@ class Members:
     async def page(self, project: str, after: tuple[str, str], count: int) -> list[Member]:
         """At most `count` members of a project after (kind, name); NotFound."""
         return await self._db.read(
-            lambda conn: users.members_page(conn, _project(conn, project), after, count)
+            lambda conn: users.members_page(conn, users.project(conn, project), after, count)
         )
 
     async def get(self, project: str, kind: MemberKind, name: str) -> Member:
@@ -54,7 +54,7 @@ class Members:
             raise UsageError(f"a {kind} has a name of 1 to 255 characters")
 
         def write(conn: Connection) -> tuple[Member, bool]:
-            key = _project(conn, project)
+            key = users.project(conn, project)
             if kind == "user" and users.user(conn, name) is None:
                 raise NotFound(f"no user {name}", remedy="they become one at their first login")
             before = users.hold_member(conn, key, kind, name)
@@ -81,7 +81,7 @@ class Members:
         """Take the role away; NotFound."""
 
         def write(conn: Connection) -> None:
-            key = _project(conn, project)
+            key = users.project(conn, project)
             if (found := users.hold_member(conn, key, kind, name)) is None:
                 raise _not_one(project, kind, name)
             if check is not None:
@@ -94,19 +94,13 @@ class Members:
 
 
 def _known(conn: Connection, project: str, kind: str, name: str) -> Member:
-    if (found := users.member(conn, _project(conn, project), kind, name)) is None:
+    if (found := users.member(conn, users.project(conn, project), kind, name)) is None:
         raise _not_one(project, kind, name)
     return found
 
 
 def _not_one(project: str, kind: str, name: str) -> NotFound:
     return NotFound(f"no {kind} {name} in project {project}")
-
-
-def _project(conn: Connection, name: str) -> int:
-    if (found := users.project(conn, name)) is None:
-        raise NotFound(f"no project {name}")
-    return found
 
 
 def _entry(action: str, project: str, member: tuple[str, str], details: dict[str, str]) -> Entry:

@@ -77,7 +77,7 @@ class Robots:
         """At most `count` robots of a project (of the system, if empty) after a full name."""
 
         def find(conn: Connection) -> list[Robot]:
-            key = _project(conn, project) if project else None
+            key = users.project(conn, project) if project else None
             return robots.robots_page(conn, key, after, count)
 
         return await self._db.read(find)
@@ -105,7 +105,7 @@ class Robots:
         }
 
         def write(conn: Connection) -> Robot:
-            key = _project(conn, new.project) if new.project else None
+            key = users.project(conn, new.project) if new.project else None
             if robots.robot(conn, name) is not None:
                 raise Conflict(f"there is a robot {name}", remedy="choose another name")
             robots.add_robot(conn, {**values, "project_id": key})
@@ -267,12 +267,6 @@ def _maker(who: Principal) -> int | None:
 def _in_the_future(expires_at: int | None) -> None:
     if expires_at is not None and expires_at <= time.time() * 1e6:
         raise UsageError("it would have expired already", remedy="give a time to come")
-
-
-def _project(conn: Connection, name: str) -> int:
-    if (found := users.project(conn, name)) is None:
-        raise NotFound(f"no project {name}")
-    return found
 
 
 def _known(conn: Connection, name: str, look: _Look = robots.robot) -> Robot:

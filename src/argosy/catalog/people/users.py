@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, s
 
 from argosy.catalog import schema as t
 from argosy.catalog.databases.announcing import Key, changed
+from argosy.errors import NotFound
 from argosy.values import frozen
 
 LOCAL: Final = "local"
@@ -238,9 +239,12 @@ def remove_member(conn: Connection, project: int, kind: str, name: str) -> bool:
     return gone.rowcount > 0
 
 
-def project(conn: Connection, name: str) -> int | None:
-    """The key of a project."""
-    return conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar()
+def project(conn: Connection, name: str) -> int:
+    """The key of a project, where people and robots belong to one; NotFound."""
+    p = t.projects.c
+    if (found := conn.execute(select(p.id).where(p.name == name)).scalar()) is None:
+        raise NotFound(f"no project {name}", evidence={"project": name})
+    return int(found)
 
 
 def is_public(conn: Connection, name: str) -> bool:

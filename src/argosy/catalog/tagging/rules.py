@@ -17,6 +17,7 @@ from argosy.catalog.audit import Entry, record
 from argosy.catalog.database import Database
 from argosy.catalog.databases.dialects import upsert
 from argosy.catalog.databases.locks import Space, exclusive
+from argosy.catalog.people import users
 from argosy.catalog.tagging.patterns import check, matches
 from argosy.errors import NotFound, RegistryError, UsageError
 from argosy.values import frozen
@@ -115,7 +116,7 @@ class TagRules:
         """At most `count` rules after the one of number `last`; NotFound without the project."""
 
         def read(conn: Connection) -> list[TagRule]:
-            key = _project(conn, project)
+            key = users.project(conn, project)
             rules = t.tag_rules.c
             found = _rules().where(rules.project_id == key, rules.id > last)
             return [_rule(row) for row in conn.execute(found.order_by(rules.id).limit(count))]
@@ -133,7 +134,7 @@ class TagRules:
 
         def make(conn: Connection) -> TagRule:
             exclusive(conn, Space.WORK, f"tag-rules:{project}")  # so that MOST is the most
-            key = _project(conn, project)
+            key = users.project(conn, project)
             same = _rules().where(
                 t.tag_rules.c.project_id == key,
                 t.tag_rules.c.repositories == repositories,
@@ -217,18 +218,11 @@ def _rule(row: Any) -> TagRule:
 
 
 def _get(conn: Connection, project: str, rule: int) -> TagRule:
-    key = _project(conn, project)
+    key = users.project(conn, project)
     found = _rules().where(t.tag_rules.c.project_id == key, t.tag_rules.c.id == rule)
     if (row := conn.execute(found).one_or_none()) is None:
         raise NotFound(f"project {project} has no rule {rule}", evidence={"rule": rule})
     return _rule(row)
-
-
-def _project(conn: Connection, name: str) -> int:
-    found = conn.execute(select(t.projects.c.id).where(t.projects.c.name == name)).scalar()
-    if found is None:
-        raise NotFound(f"no project {name}", evidence={"project": name})
-    return int(found)
 
 
 def _refuse_too_many(conn: Connection, project: str, key: int) -> None:
