@@ -158,7 +158,7 @@ async def test_a_refusal_says_how_much_is_used_and_what_would_free_space(catalog
     told = await accounts.explained(caught.value)
     assert (told.status, told.registry_code) == (403, "DENIED")
     assert told.summary == (
-        "project team uses 7.0 MiB of its quota of 10.0 MiB of storage,"
-        " and this push needs 4.0 MiB more"
+        "project team uses 7.34MB of its quota of 10.5MB of storage,"
+        " and this push needs 4.19MB more"
     )
-    assert "team/big 6.0 MiB, team/small 1.0 MiB" in told.why
+    assert "team/big 6.29MB, team/small 1.05MB" in told.why

@@ -180,8 +180,8 @@ def test_a_blob_that_cannot_fit_is_refused_before_it_is_sent(tmp_path: Path) -> 
         refused = repo("PATCH", where, iter([b""]), head)
         assert (refused.status, refused.code) == (403, "DENIED")
         message = refused.json["errors"][0]["message"]
-        assert "project small uses 0 B of its quota of 1.0 MiB of storage" in message
-        assert "this push needs 5.0 MiB more" in message
+        assert "project small uses 0B of its quota of 1.05MB of storage" in message
+        assert "this push needs 5.24MB more" in message
         assert "free space by deleting what is not needed" in message
         assert files(tmp_path) == []
         assert used(serving, "small") == Amount()
@@ -208,9 +208,9 @@ def test_a_full_project_refuses_an_upload_at_its_beginning(tmp_path: Path) -> No
         assert (refused.status, refused.code) == (403, "DENIED")
         message = refused.json["errors"][0]["message"]
         assert message.startswith(
-            "project small uses 1000 B of its quota of 1000 B of storage: free space"
+            "project small uses 1kB of its quota of 1kB of storage: free space"
         )
-        assert "small/app 1000 B" in message
+        assert "small/app 1kB" in message
         again = repo("POST", f"blobs/uploads/?digest={digest(bytes(1000))}", bytes(1000))
         assert again.status == 201  # it is here already and costs nothing
         mounted = client.at("small/other")(
@@ -334,7 +334,7 @@ def test_skopeo_shows_why_a_push_was_refused(tmp_path: Path, skopeo_refused: Any
         where = f"{client.host}:{client.port}/small/app:v1"
         shown = skopeo_refused(where)
     assert "project small uses" in shown
-    assert "quota of 1000 B" in shown
+    assert "quota of 1kB" in shown
 
 
 @pytest.fixture

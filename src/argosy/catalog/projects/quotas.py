@@ -156,13 +156,13 @@ _WORDS: Final = {"bytes": "of storage", "artifacts": "artifacts"}
 
 
 def size_text(count: int) -> str:
-    """A number of bytes as people read it: 1.5 GiB."""
+    """A number of bytes in the units of docker, and of `argosy quota show`: 1.5GB."""
     value, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if abs(value) < 1024 or unit == "PiB":
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if abs(value) < 999.5 or unit == "PB":  # what would be rounded to 1000
             break
-        value /= 1024
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{count}B" if unit == "B" else f"{value:.3g}{unit}"
 
 
 # Charging: the last thing of a transaction that puts something into a repository.
