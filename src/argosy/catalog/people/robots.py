@@ -46,7 +46,7 @@ def robot(conn: Connection, name: str) -> Robot | None:
 
 def hold_robot(conn: Connection, name: str) -> Robot | None:
     """As `robot`; nobody else changes it until the transaction ends."""
-    found = _ALL.where(_r.name == name).with_for_update(of=t.robots)
+    found = _ALL.where(_r.name == name).with_for_update(of=t.robots, key_share=True)
     return _robot(conn.execute(found).one_or_none())
 
 

@@ -70,7 +70,7 @@ def user(conn: Connection, name: str) -> User | None:
 
 def hold_user(conn: Connection, name: str) -> User | None:
     """As `user`; nobody else changes them until the transaction ends."""
-    found = select(*_COLUMNS).where(_u.name == name).with_for_update()
+    found = select(*_COLUMNS).where(_u.name == name).with_for_update(key_share=True)
     return _user(conn.execute(found).one_or_none())
 
 
