@@ -192,6 +192,19 @@ def test_a_tag_s_past_and_the_way_back(desk: Desk) -> None:
     assert desk("tags", "history", f"{desk.company.host}/{project}/app").code == 2
 
 
+def test_a_repository_is_deleted_whole_and_its_room_is_free_again(desk: Desk) -> None:
+    project = desk.company.project()
+    desk.company.admin.push(f"{project}/app")
+    repository = f"{desk.company.host}/{project}/app"
+    assert desk("repos", "delete", f"{repository}:v1").code == 2
+    assert desk.good("quota", "show", project, "--json").json[0]["used"]["artifacts"] == 1
+    assert desk.good("repos", "delete", repository).out == f"{repository}\n"
+    used = desk.good("quota", "show", project, "--json").json[0]["used"]
+    assert used == {"bytes": 0, "artifacts": 0}
+    assert desk("tags", repository).code == 4
+    assert desk("repos", "delete", repository).code == 4
+
+
 def test_the_audit_log_is_listed_written_and_verified(desk: Desk, tmp_path: Path) -> None:
     project = desk.company.project()
     listed = desk.good("audit", "list", "--project", project, "--since", "1h")

@@ -4,7 +4,10 @@ import argparse
 
 from argosy.cli.options import Parser, add_json, add_tls
 
-HELP = "List the repositories of a registry, one a line, if it offers a catalog."
+HELP = (
+    "List the repositories of a registry, one a line, if it offers a catalog. `argosy repos delete`"
+    " has a --help of its own."
+)
 
 
 def arguments(parser: Parser) -> None:

@@ -47,6 +47,7 @@ _TABLE = {
         ("tags undo", "retags.undo", "Put a tag back to what it stood for before"),
         ("tags rules", "retags.rules", "Keep tags of a project from being moved or deleted"),
         ("repos", "repos", "List the repositories of a registry"),
+        ("repos delete", "repositories.delete", "Delete a repository with all its tags"),
         ("tag", "tag", "Give an image more tags"),
         ("run", "run", "Run a command in an image, of any platform this machine can run"),
         ("rm", "rm", "Delete a tag, or a manifest by digest"),

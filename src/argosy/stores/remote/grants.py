@@ -110,7 +110,7 @@ class Grants:
 
     def _remedy(self, said: str) -> str:
         """What to do; a registry that asks for a token as password has a page that makes one."""
-        web = "--web " if "personal access token" in said else ""
+        web = "--web " if "make a personal access token" in said else ""
         return f"argosy login {web}{self._registry}"
 
     def _unauthorized(self, e: Unauthorized, scopes: Sequence[str]) -> Unauthorized:
