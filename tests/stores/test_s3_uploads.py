@@ -745,6 +745,18 @@ async def test_a_blob_of_the_time_of_files_is_where_it_was_pushed_anew_for_all_w
         assert await content(storage, stored, digest) == b"old"
 
 
+async def test_many_who_push_a_blob_of_the_time_of_files_anew_leave_one_object(
+    postgres_url: str, s3_options: S3Options
+) -> None:
+    bodies = [b"%d" % number for number in range(6)]
+    async with open_catalog(postgres_url) as catalog, node(catalog, s3_options) as storage:
+        for body in bodies:
+            await catalog.link_blob("old/app", Digest.of(body), Stored(len(body)))
+            await gather(pushed(catalog, storage, body, owner=f"p{n}/app") for n in range(8))
+        kept = [await catalog.blob("old/app", Digest.of(body)) for body in bodies]
+        assert sorted(await objects(storage)) == sorted(stored.key for stored in kept if stored)
+
+
 async def test_what_cannot_be_removed_now_is_removed_the_next_time(
     catalog: Catalog, seaweed: Seaweed, s3_faults: FaultProxy
 ) -> None:

@@ -130,7 +130,9 @@ def publish(conn: Connection, digest: Digest, stored: Stored, claim: Claim) -> S
     b = t.blobs
     row = conn.execute(select(b.c.size, b.c.key).where(b.c.digest == digest)).one()
     if row.key == "":  # files of a time when this registry kept its blobs in files
-        conn.execute(update(b).where(b.c.digest == digest).values(key=stored.key))
+        first = update(b).where(b.c.digest == digest, b.c.key == "").values(key=stored.key)
+        if not conn.execute(first).rowcount:
+            return publish(conn, digest, stored, claim)  # somebody else was
         changed(conn, EVERYTHING)  # whichever repositories have it
     elif row.key != stored.key:
         return Stored(row.size, row.key)
