@@ -303,3 +303,15 @@ def test_settings_that_cannot_work_are_refused_at_the_start(
 
 def test_the_password_of_our_account_is_in_no_repr() -> None:
     assert "hush" not in repr(LdapOptions(urls=(), bind_password="hush"))
+
+
+async def test_groups_elsewhere_in_the_tree_are_not_the_ones_that_are_meant(slapd: Slapd) -> None:
+    """Whoever may make a group in some corner could else call it as the one that administers."""
+    everywhere = await Ldap(searching(slapd, group_base="")).verify(*ANN)
+    assert everywhere is not None
+    assert everywhere.groups
+    one = everywhere.groups[0]
+    elsewhere = Ldap(searching(slapd, group_base=PEOPLE, admin_group=one))
+    found = await elsewhere.verify(*ANN)
+    assert found is not None
+    assert (found.groups, found.is_admin) == ((), False)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.access.identity.ldap import ber, filters
-from argosy.access.identity.ldap.names import escaped, first_value
+from argosy.access.identity.ldap.names import escaped, first_value, is_below
 from argosy.errors import ConfigError
 from tests.peers import need
 
@@ -195,3 +195,20 @@ def test_what_is_written_is_read_back(number: int, data: bytes) -> None:
     assert reader.number() == number
     assert reader.take(ber.OCTETS) == data
     assert not reader
+
+
+@pytest.mark.parametrize(
+    ("dn", "base", "below"),
+    [
+        ("cn=ops,ou=groups,dc=corp", "ou=groups,dc=corp", True),
+        ("CN=Ops,OU=Groups,DC=corp", "ou=groups, dc=corp", True),
+        ("cn=ops,ou=groups,dc=corp", "", True),
+        ("ou=groups,dc=corp", "ou=groups,dc=corp", True),
+        ("cn=ops,ou=teams,dc=corp", "ou=groups,dc=corp", False),
+        ("cn=ops,xou=groups,dc=corp", "ou=groups,dc=corp", False),
+        ("cn=ops,cn=x\\,ou=groups,dc=corp", "ou=groups,dc=corp", False),
+        ("cn=x\\,dc=corp", "dc=corp", False),
+    ],
+)
+def test_what_is_below_a_part_of_the_tree(dn: str, base: str, below: bool) -> None:
+    assert is_below(dn, base) is below

@@ -20,7 +20,7 @@ from argosy.access.identity.ldap.connection import (
     names,
     trusting,
 )
-from argosy.access.identity.ldap.names import escaped, first_value
+from argosy.access.identity.ldap.names import escaped, first_value, is_below
 from argosy.access.identity.oidc.addresses import is_here
 from argosy.access.signing_in.backends import BackendUnavailable, Identity
 from argosy.errors import ArgosyError, ConfigError, NetworkError
@@ -270,7 +270,10 @@ class Ldap:
         now, key = time.monotonic(), entry.dn.casefold()
         if (known := self._groups.get(key)) and known[0] > now:
             return known[1]
-        found = _named(entry.texts(self._options.member_of))
+        # A group of the same name elsewhere in the tree may be anybody's to make.
+        base = self._options.group_base
+        listed = entry.texts(self._options.member_of)
+        found = _named(dn for dn in listed if is_below(dn, base))
         if self._options.group_base:
             if not self._options.user_dn:
                 await self._as_service(connection)  # people may not be allowed to search

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 _SPECIAL: Final = re.compile(r'[\\",+<>;=\0-\x1f]')
+_BLANKS: Final = re.compile(r"[ ]*([,=])[ ]*")
 _HEX: Final = re.compile(rb"\\([0-9A-Fa-f]{2})|\\(.)", re.DOTALL)
 _FIRST: Final = re.compile(r"[^=,+]+=((?:[^\\,+;]|\\.)*)", re.DOTALL)
 
@@ -16,6 +17,13 @@ def escaped(value: str) -> str:
     if text.endswith(" "):
         text = text[:-1] + "\\20"
     return text
+
+
+def is_below(dn: str, base: str) -> bool:
+    """Whether an entry is in a part of the tree; every entry is below ""."""
+    plain, where = (_BLANKS.sub(r"\1", each.casefold().strip()) for each in (dn, base))
+    above = plain.removesuffix(f",{where}")  # unless its comma is part of a value
+    return not where or plain == where or (above != plain and not above.endswith("\\"))
 
 
 def first_value(dn: str) -> str:
