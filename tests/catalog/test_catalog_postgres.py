@@ -17,6 +17,8 @@ from argosy.catalog.actor import SYSTEM
 from argosy.catalog.catalog import open_catalog
 from argosy.catalog.database import open_database
 from argosy.catalog.databases import leases
+from argosy.catalog.databases.address import parse
+from argosy.catalog.databases.dialects import connect
 from argosy.catalog.databases.locks import Space, exclusive
 from argosy.catalog.databases.marks import Mark, leave, was_committed
 from argosy.catalog.databases.options import DatabaseOptions
@@ -374,6 +376,29 @@ async def test_the_database_s_own_defaults_weaken_nothing_unseen(
         found = await database.write(lambda conn: conn.execute(asked).scalar())
     assert found == "read committed"  # under others a lock is taken after one has looked
     assert "synchronous_commit = off" in caplog.text
+
+
+async def test_a_connection_brings_along_no_setting_that_a_pooler_refuses() -> None:
+    """PgBouncer knows these few, and ends who names any other; the rest is set afterwards."""
+    brought: set[bytes] = set()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = int.from_bytes(await reader.readexactly(4))
+                words = (await reader.readexactly(length - 4))[4:].split(b"\0")
+                if len(words) > 1:
+                    brought.update(filter(None, words[::2]))
+                    break
+                writer.write(b"N")  # to the question for TLS
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with suppress(Exception):
+            await connect(parse(f"postgresql://u:p@127.0.0.1:{port}/d"), BRIEF)
+    assert brought >= {b"user", b"database"}
+    assert brought <= {b"user", b"database", b"client_encoding", b"application_name"}
 
 
 @pytest.fixture(scope="module")

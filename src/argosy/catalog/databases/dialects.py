@@ -99,14 +99,9 @@ async def connect(address: Address, options: DatabaseOptions) -> Any:
             password=address.password,
             timeout=_CONNECT_TIMEOUT,
             command_timeout=timeout + _GRACE,
-            server_settings={
-                "application_name": "argosy",
-                # What the locks of `locks.py` are made for, whatever the database's own default.
-                "default_transaction_isolation": "read committed",
-                "statement_timeout": str(round(timeout * 1000)),
-                "idle_in_transaction_session_timeout": str(round((timeout + _GRACE) * 1000)),
-            },
+            server_settings={"application_name": "argosy"},
         )
+        await _settle(made, timeout)
     except ssl.SSLCertVerificationError as e:
         raise StorageError(
             "the catalog's database shows a certificate that is not trusted",
@@ -121,6 +116,22 @@ async def connect(address: Address, options: DatabaseOptions) -> Any:
         ) from e
     _watch(made)
     return made
+
+
+async def _settle(connection: Any, timeout: float) -> None:
+    """Set what we rely on; not on connecting: PgBouncer refuses who brings such settings along."""
+    settings = {
+        # What the locks of `locks.py` are made for, whatever the database's own default.
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": f"{round(timeout * 1000)}",
+        "idle_in_transaction_session_timeout": f"{round((timeout + _GRACE) * 1000)}",
+    }
+    words = "; ".join(f"SET {name} = '{value}'" for name, value in settings.items())
+    try:
+        await connection.execute(words, timeout=_CONNECT_TIMEOUT)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 def _watch(connection: Any) -> None:
