@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from argosy.catalog.registry.uploads import UploadRows
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Transport, Trust
@@ -28,6 +30,7 @@ from argosy.stores.s3.credentials.web_identity import WebIdentity, endpoint
 from argosy.stores.s3.failures import Refused
 from argosy.stores.s3.options import S3Options
 from argosy.stores.s3.signing import Credentials
+from argosy.stores.s3.storage import open_s3
 from tests.keyservices import IMDS_TOKEN, ROLE, KeyServices, fault
 from tests.peers import free_port
 from tests.seaweed import ACCESS, SECRET, FaultProxy, Seaweed
@@ -541,6 +544,25 @@ async def test_a_key_that_the_object_store_no_longer_takes_is_renewed_and_the_re
         assert len(s3_faults.seen) == 3
     finally:
         await bucket.close()
+
+
+async def test_a_registrys_storage_works_by_the_key_of_its_role_and_keeps_it_good(
+    seaweed: Seaweed, services: KeyServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in by_agent(services).items():
+        monkeypatch.setenv(name, value)
+    services.lifetime = 13.0
+    own = {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "Token": ""}
+    services.instead = lambda _m, _p: (200, services.json(**own))
+    ledger = cast("UploadRows", None)  # no upload is begun
+    async with open_s3(seaweed.options(access_key="", secret_key=""), ledger, ledger) as storage:
+        await storage.bucket.put("k", b"x")
+        assert services.given == 1
+        await until(lambda: services.given >= 2)  # by itself: nobody asks for anything
+        assert storage.bucket.keys.at_hand is not None
+        assert storage.bucket.keys.origin == "the container's credentials (127.0.0.1)"
 
 
 # What services may send.

@@ -146,7 +146,7 @@ class KeyKeeper:
         self._failure, self._failed = None, 0
         self._key, self._ends = key, began + key.lifetime - _MARGIN
         # Half of what is left, for keys that are short, or that their source renews late.
-        pause = min(max(key.lifetime - _AHEAD, key.lifetime / 2), key.look)
+        pause = min(max(key.lifetime - _AHEAD, (key.lifetime - _MARGIN) / 2), key.look)
         self._due = began + max(between(0.9, 1.0) * pause, _SOON)
         self._again = self._clock() + _SOON
 
