@@ -135,6 +135,9 @@ def test_tokens_are_made_listed_and_revoked(desk: Desk) -> None:
     desk.login(user.name)
     assert desk.good("token", "revoke", made["id"]).out == f"{made['id']}\n"
     assert desk.good("token", "list", "--json").json[0]["revoked_at"]
+    other = desk.good("token", "create", "desktop", "--json").json
+    assert desk.good("token", "revoke", "desktop").out == f"{other['id']}\n"
+    assert desk("token", "revoke", "desktop").code == 4
 
 
 def test_users_are_made_locked_out_and_change_their_passwords(desk: Desk) -> None:

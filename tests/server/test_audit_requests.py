@@ -110,6 +110,7 @@ def test_what_a_rule_or_a_quota_keeps_from_somebody_is_an_entry_with_the_reason(
         dana = world.user("dana", Role.MAINTAINER).at("team/app")
         dana.push_image("v1", "x")
         before = dana("GET", "manifests/v1").body
+        dana.push_image("v2", "z")
         dana.push_image("v2", "y")
         rule = {"tags": "v*"}
         assert admin("POST", "/api/v1/projects/team/tag-rules", *as_json(rule)).status == 201
@@ -131,9 +132,14 @@ def test_what_a_rule_or_a_quota_keeps_from_somebody_is_an_entry_with_the_reason(
             ("dana", "manifest.push", "team/app:v2", "team", kept),
             ("dana", "manifest.delete", "team/app:v1", "team", kept),
         ]
+        undo = world.client.by("dana", PASSWORD)
+        path = "/api/v1/repositories/team%2Fapp/tags/v2"
+        assert undo("POST", f"{path}/undo", *as_json({})).status == 409
+        (undone,) = entries(world.serving, outcome="denied")[2:]
+        assert (undone["action"], undone["project"]) == ("tag.undo", "team")
         other = json.loads(before) | {"annotations": {"a": "b"}}
         assert dana("PUT", "manifests/v3", json.dumps(other).encode(), kind).status == 403
-        (last,) = entries(world.serving, outcome="denied")[2:]
+        (last,) = entries(world.serving, outcome="denied")[3:]
         assert (last["resource"], last["details"]["reason"]) == (
             "team/app:v3",
             "the quota of the project",

@@ -110,6 +110,8 @@ def refused(login: Refused, code: str = "denied") -> Refusal:
 def answer(error: ArgosyError, request: Request) -> Response:
     """The answer an error becomes."""
     status, code = _status_and_code(error)
+    if isinstance(error, RegistryError):
+        request.denial = request.denial or error.denial
     if status >= 500:
         log.error("%s %s: %s: %s", request.method, request.target, error.summary, error.why)
     headers = [("Content-Type", KIND), ("Cache-Control", "no-store")]
