@@ -242,6 +242,19 @@ def test_a_token_sent_twice_is_made_once_and_shown_twice(company: Company) -> No
     assert len(ada.get("/tokens")["items"]) == 1
 
 
+def test_who_names_nobody_writes_no_rows_with_keys_of_their_own(company: Company) -> None:
+    """Each would cost the database two writes, however often it is refused."""
+    key, body = str(uuid.uuid4()), {"name": "nobody-here", "current": "x", "password": PASSWORD}
+    first = company.nobody("POST", "/password", body, Idempotency_Key=key)
+    other = company.nobody("POST", "/password", body | {"current": "y"}, Idempotency_Key=key)
+    assert (first.status, other.status) == (403, 403)
+    ada = company.user("ada")
+    right = {"name": ada.name, "current": PASSWORD, "password": f"{PASSWORD}!"}
+    assert company.nobody("POST", "/password", right, Idempotency_Key=key).status == 204
+    again = company.nobody("POST", "/password", right, Idempotency_Key=key)
+    assert (again.status, "Idempotent-Replayed" in again.headers) == (403, False)
+
+
 def test_admins_see_and_revoke_the_tokens_of_others(company: Company) -> None:
     ada = company.user("ada")
     made = ada.post("/tokens", {"name": "t"})

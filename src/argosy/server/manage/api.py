@@ -100,7 +100,7 @@ class Manage:
             raise Refusal(400, "invalid", "the path is not UTF-8") from e
 
     async def _changed(self, operation: Operation, call: Call[Any, Any], raw: bytes) -> Response:
-        key = idempotency.key_of(call.request) if operation.method == "POST" else None
+        key = idempotency.key_of(call.request) if operation.repeatable else None
         if key is None:
             return await writing.rendered(operation, await operation.handler(call), call.request)
         turn = idempotency.Turn(self._services.database, call.principal, key)

@@ -238,7 +238,7 @@ def _header_parameters(one: Operation) -> list[dict[str, Any]]:
                 "example": '"p1.3"',
             }
         )
-    if one.method == "POST":
+    if one.repeatable:
         found.append(
             {
                 "name": "Idempotency-Key",

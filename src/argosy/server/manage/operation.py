@@ -175,6 +175,14 @@ class Operation:
         return Permission(*self.need, name)
 
     @property
+    def repeatable(self) -> bool:
+        """Whether it counts once when it is sent twice under one Idempotency-Key.
+
+        Not where nobody says who they are: each would be a row that anybody can have written.
+        """
+        return self.method == "POST" and self.need != PUBLIC
+
+    @property
     def safe(self) -> bool:
         """Whether it changes nothing."""
         return self.method == "GET"
