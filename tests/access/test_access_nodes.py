@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert, text
 
 from argosy.access.accounts.conflicts import Conflict
 from argosy.access.accounts.personal import NewToken
@@ -21,6 +21,7 @@ from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
 from argosy.catalog.actor import SYSTEM
 from argosy.catalog.database import open_database
+from argosy.catalog.people import users
 
 GOOD, THERE = "correct horse battery", "198.51.100.7"
 PUSH = Permission(Resource.REPOSITORY, Action.PUSH, "team/app")
@@ -153,3 +154,25 @@ async def test_of_tokens_made_at_once_one_gets_the_name(nodes: list[Access]) -> 
     made = [node.personal.create(SYSTEM, dev, NewToken(name="ci")) for node in nodes * 3]
     found = await asyncio.gather(*made, return_exceptions=True)
     assert [isinstance(each, Conflict) for each in found].count(True) == 5
+
+
+async def test_nodes_that_start_together_make_one_first_admin(
+    postgres_url: str, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks while the other has not committed, and goes on when it has."""
+    look, pauses = users.there_are_users, iter((0.0, 0.0, 0.3, 1.0))
+
+    def slowly(conn: Connection) -> bool:
+        found = look(conn)
+        conn.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": next(pauses, 0.0)})
+        return found
+
+    monkeypatch.setattr(users, "there_are_users", slowly)
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(open_database(postgres_url)) for _ in range(2)]
+        found = [
+            await stack.enter_async_context(open_access(each, Sealer("s" * 40)))
+            for each in databases
+        ]
+        made = await asyncio.gather(*(node.users.first_admin(SYSTEM) for node in found))
+        assert len([once for once in made if once]) == 1

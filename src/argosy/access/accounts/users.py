@@ -190,6 +190,7 @@ class Users:
         new = NewUser(name=ADMIN, is_admin=True)
 
         def write(conn: Connection) -> bool:
+            exclusive(conn, Space.WORK, "admins")  # nodes that start together would all see nobody
             if users.there_are_users(conn):
                 return False
             _made(conn, by, new, stored, True)

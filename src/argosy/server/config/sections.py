@@ -325,7 +325,9 @@ class LogSection:
         choice("debug", "info", "warning", "error"), "warning", "the least that is told"
     )
     access: str = setting(
-        choice("all", "failed", "off"), "all", "which answers get a line, at level info"
+        choice("all", "failed", "off"),
+        "all",
+        "which answers get a line, at level info; good ones of /healthz and /readyz never do",
     )
     sample: float = setting(SHARE, 1.0, "the share of good answers that get a line")
 

@@ -21,6 +21,8 @@ _EXPECTED: Final = frozenset(
     {401, 404}
 )  # every client's first request, and its looks for what is new
 
+_PROBES: Final = frozenset({"/healthz", "/readyz"})  # several a second, and all the same while good
+
 
 @frozen(kw_only=True)
 class LogOptions:
@@ -45,6 +47,8 @@ class AccessLog:
 
     def tell(self, request: Request, status: int, sent: int, seconds: float) -> None:
         """One answer."""
+        if status < 400 and request.target in _PROBES:
+            return
         if status < 400 or status in _EXPECTED:
             self._due += self._share
             if self._due < 1.0:
