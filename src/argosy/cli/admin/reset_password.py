@@ -8,7 +8,8 @@ from argosy.cli.options import Parser
 HELP = (
     "Give a system admin of this machine's registry a one-time password: who has lost the first one,"
     " or every other way in. The user is made if need be, let in again if disabled, and loses the"
-    " second factor. It works while the server runs, and while it does not."
+    " second factor. It works while the server runs, and while it does not; a"
+    " server that runs knows the password before for up to half a minute more."
 )
 
 
