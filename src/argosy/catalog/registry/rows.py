@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, text
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+)
 
 from argosy.catalog import schema as t
 from argosy.catalog.actor import Actor
@@ -134,7 +144,7 @@ def missing(
 ) -> tuple[list[Descriptor], list[tuple[Descriptor, int]]]:
     """Which children the repository lacks, and which blobs have another size than they claim."""
     blobs = [c.digest for c in children if not media.is_manifest(c.media_type)]
-    sizes = _blob_sizes(conn, repository_id, blobs)
+    sizes = _sizes(conn, _BLOB_SIZES, repository_id, blobs)
     others = [c.digest for c in children if c.digest not in sizes]
     sizes |= manifest_sizes(conn, repository_id, others)
     lacking, wrong = [], []
@@ -151,27 +161,33 @@ def manifest_sizes(
     conn: Connection, repository_id: int, digests: Sequence[Digest]
 ) -> dict[str, int]:
     """The sizes of those of the manifests that the repository has."""
-    m = t.manifests
-    found = select(m.c.digest, m.c.size).where(m.c.repository_id == repository_id)
-    return _in_batches(conn, found, m.c.digest, digests)
+    return _sizes(conn, _MANIFEST_SIZES, repository_id, digests)
 
 
-def _blob_sizes(conn: Connection, repository_id: int, digests: Sequence[Digest]) -> dict[str, int]:
-    links, blobs = t.repository_blobs, t.blobs
-    found = select(blobs.c.digest, blobs.c.size).join(links, links.c.digest == blobs.c.digest)
-    found = found.where(links.c.repository_id == repository_id)
-    # By the links' digests, not the blobs': PostgreSQL does not see that the one says the other, and
-    # may go through all links of the repository, and for each of them through all blobs.
-    return _in_batches(conn, found, links.c.digest, digests)
-
-
-def _in_batches(
-    conn: Connection, query: Select[Any], column: Any, digests: Sequence[Digest]
+def _sizes(
+    conn: Connection, query: Select[Any], repository_id: int, digests: Sequence[Digest]
 ) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in _parts(digests, _MANY):
-        found.update((d, size) for d, size in conn.execute(query.where(column.in_(part))))
+        rows = conn.execute(query, {"repository": repository_id, "digests": part})
+        found.update((d, size) for d, size in rows)
     return found
+
+
+_ASKED: Final[BindParameter[Any]] = bindparam("digests", expanding=True)
+_MANIFEST_SIZES: Final[Select[Any]] = select(t.manifests.c.digest, t.manifests.c.size).where(
+    t.manifests.c.repository_id == bindparam("repository"), t.manifests.c.digest.in_(_ASKED)
+)
+# By the links' digests, not the blobs': PostgreSQL does not see that the one says the other, and
+# may go through all links of the repository, and for each of them through all blobs.
+_BLOB_SIZES: Final[Select[Any]] = (
+    select(t.blobs.c.digest, t.blobs.c.size)
+    .join(t.repository_blobs, t.repository_blobs.c.digest == t.blobs.c.digest)
+    .where(
+        t.repository_blobs.c.repository_id == bindparam("repository"),
+        t.repository_blobs.c.digest.in_(_ASKED),
+    )
+)
 
 
 def _parts(items: Sequence[Digest], size: int) -> Iterator[Sequence[Digest]]:
