@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from argosy.catalog.registry.uploads import UploadRows
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
+from argosy.server.v2.errors import answer
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Transport, Trust
 from argosy.stores.s3.bucket import Bucket
@@ -366,7 +367,7 @@ async def test_an_instance_without_a_role_and_a_hop_too_many_are_told(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "case",
     [
         ((403, fault("AccessDenied", f"not with {JWT}")), Refused, "HTTP 403: AccessDenied"),
         ((400, fault("ExpiredTokenException", "expired")), Refused, "ExpiredTokenException"),
@@ -380,17 +381,18 @@ async def test_what_sts_says_is_told_but_no_token(
     services: KeyServices,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    answer: tuple[tuple[int, str], type[ArgosyError], str],
+    case: tuple[tuple[int, str], type[ArgosyError], str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    reply, kind, words = answer
+    reply, kind, words = case
     services.instead = lambda _m, _p: reply
     async with keeper(by_role(services, tmp_path)) as keys:
         with pytest.raises(kind) as caught:
             await keys.now()
         told = f"{keys!r} {caught.value!r} {caught.value.to_json()} {caplog.text}"
     assert words in caught.value.why
-    assert "role/registry" in caught.value.summary
+    assert "role/registry" in caught.value.why
+    assert "role" not in caught.value.summary
     assert not [secret for secret in SECRETS if secret in told]
 
 
@@ -544,6 +546,27 @@ async def test_a_key_that_the_object_store_no_longer_takes_is_renewed_and_the_re
         assert len(s3_faults.seen) == 3
     finally:
         await bucket.close()
+
+
+async def test_what_is_wrong_with_the_source_is_for_the_log_and_not_for_clients(
+    services: KeyServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = by_role(services, tmp_path)
+    env["AWS_WEB_IDENTITY_TOKEN_FILE"] = str(tmp_path / "gone")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    bucket = Bucket(S3Options(bucket="b"))
+    with pytest.raises(StorageUnavailable) as caught:
+        await bucket.size("k")
+    said = answer(caught.value, "NAME_UNKNOWN")
+    assert said.status == 503
+    assert "arn:" in str(caught.value.evidence)
+    assert not [word for word in ("arn:", str(tmp_path), "gone") if word in str(said.body)]
+    with pytest.raises(StorageUnavailable) as caught:  # who starts it is told
+        await bucket.check()
+    assert "gone" in caught.value.why
+    await bucket.close()
 
 
 async def test_a_registrys_storage_works_by_the_key_of_its_role_and_keeps_it_good(

@@ -162,7 +162,7 @@ def test_it_is_told_where_the_buckets_key_comes_from_without_asking_for_it(tmp_p
     for more, variable, value, told in [
         ('access_key = "a"\nsecret_key = "s"', "X", "", "settings (storage.s3.access_key)"),
         ("", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/k", "the container"),
-        ("", "X", "", "EC2 instance"),
+        ("", "X", "", "EC2 instance's role (http://169.254.169.254), if there is one"),
     ]:
         with monkeypatch.context() as patch:
             patch.setenv(variable, value)

@@ -31,7 +31,7 @@ VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 JSON: Final = ("Content-Type", "application/json")
 
 _MOST: Final = 100  # errors in one answer
-_OURS: Final = frozenset({"path", "bucket", "key"})
+_OURS: Final = frozenset({"path", "bucket", "key", "source"})
 
 # First match counts: a class comes before the classes above it.
 _KINDS: Final[tuple[tuple[type[ArgosyError], int, str], ...]] = (

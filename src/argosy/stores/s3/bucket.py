@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from argosy.concurrency import between, in_thread
-from argosy.errors import ConfigError, NetworkError, NetworkTimeout, StorageUnavailable
+from argosy.errors import ArgosyError, ConfigError, NetworkError, NetworkTimeout, StorageUnavailable
 from argosy.meters import declared as meters
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Answer, Request, Transport, Trust
@@ -240,6 +240,7 @@ class Bucket:
 
     async def check(self) -> None:
         """Whether the bucket is there and the key may use it; the error says what to do."""
+        await self.keys.now()  # raises what is wrong with its source
         call = Call(
             name="ListObjectsV2",
             what="use the bucket",
@@ -287,7 +288,7 @@ class Bucket:
         for attempt in range(1, self.options.retries + 2):
             last = attempt > self.options.retries
             asked = 0.0
-            keys = self.keys.at_hand or await self.keys.now()
+            keys = self.keys.at_hand or await self._found_keys(call)
             try:
                 answer = await self._transport.send(self._signed(call, payload, keys))
                 if answer.status in call.wanted:
@@ -311,6 +312,12 @@ class Bucket:
             meters.S3_RETRIES.add(call.name)
             await asyncio.sleep(max(_pause(attempt), min(asked, _LONGEST_PAUSE)))
         raise AssertionError  # the last attempt returns or raises
+
+    async def _found_keys(self, call: Call) -> Credentials:
+        try:
+            return await self.keys.now()
+        except ArgosyError as e:
+            raise failures.keyless(call.what, e, self._evidence(call)) from e
 
     def _signed(self, call: Call, payload: str, keys: Credentials) -> Request:
         url = self.options.url(call.key)

@@ -106,6 +106,16 @@ def _by_status(status: int) -> str:
     return "look up this code in the object store's documentation"
 
 
+def keyless(what: str, error: ArgosyError, evidence: dict[str, Any]) -> Unavailable:
+    """The error for a request that cannot be signed: the source and its words are for the log alone."""
+    return Unavailable(
+        f"cannot {what} now",
+        why="this server has no key for the object store that is good now",
+        remedy="look at the server's log, or ask `argosy config check --connect`",
+        evidence={**evidence, "source": f"{error.summary}: {error.why}"},
+    )
+
+
 def unreachable(what: str, error: NetworkError, evidence: dict[str, Any]) -> Unavailable:
     """The error for no answer at all."""
     return Unavailable(

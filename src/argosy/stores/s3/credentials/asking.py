@@ -20,6 +20,9 @@ from argosy.stores.s3.failures import Refused
 from argosy.stores.s3.signing import Credentials
 from argosy.values import frozen
 
+_NO_KEY: Final = (
+    "there is no key for the object store now"  # and nothing of whose: /readyz shows it
+)
 _LOOK: Final = 300.0  # seconds, where it is not said how long a key lives
 
 
@@ -101,21 +104,18 @@ def refusal(origin: str, said: Said, *, code: str = "", message: str = "") -> Ar
     why = ": ".join(part for part in (f"HTTP {said.status}", code, message) if part)
     if said.status >= 500 or said.status in (408, 429):
         return unusable(origin, why)
-    return Refused(_summary(origin), why=why, remedy="check what this workload may be given")
+    return Refused(_NO_KEY, why=f"{origin}: {why}", remedy="check what this workload may be given")
 
 
 def unusable(origin: str, why: str) -> StorageUnavailable:
     """The error for a source that gives no key now."""
-    return StorageUnavailable(_summary(origin), why=why, remedy="see whether this source works")
+    remedy = "see whether this source works"
+    return StorageUnavailable(_NO_KEY, why=f"{origin}: {why}", remedy=remedy)
 
 
 def misset(name: str, why: str, remedy: str) -> ConfigError:
     """The error for a variable that can never work."""
     return ConfigError(f"{name} cannot be used", why=why, remedy=remedy)
-
-
-def _summary(origin: str) -> str:
-    return f"no key for the object store from {origin}"
 
 
 def _object(body: bytes) -> dict[str, Any]:

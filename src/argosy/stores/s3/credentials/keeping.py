@@ -16,6 +16,7 @@ from typing import Final
 from argosy.concurrency import between, in_thread
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
 from argosy.stores.remote.transport import Transport
+from argosy.stores.s3.credentials.asking import unusable
 from argosy.stores.s3.credentials.container import Container
 from argosy.stores.s3.credentials.instance import Instance
 from argosy.stores.s3.credentials.sources import Key, SharedFile, Source, fixed
@@ -78,7 +79,7 @@ class KeyKeeper:
         if self._key is None:
             async with aclosing(self._set_up(looked)) as sources:
                 async for source in sources:
-                    return source.name
+                    return source.name + ("" if source.sure else ", if there is one")
             raise _none(looked)
         return self.origin
 
@@ -130,11 +131,7 @@ class KeyKeeper:
         try:
             key = await self._look()
             if key.lifetime <= _MARGIN:
-                raise StorageUnavailable(
-                    f"no key for the object store from {key.origin}",
-                    why="the key that it gives has ended",
-                    remedy="see whether this source works, and this machine's clock",
-                )
+                raise unusable(key.origin, "the key that it gives has ended")
         except ArgosyError as e:
             self._fail(e)
         else:
@@ -166,7 +163,7 @@ class KeyKeeper:
             return kind(failure.summary, why=failure.why, remedy=failure.remedy)
         return StorageUnavailable(
             "the key of the object store has ended, and there is no other",
-            why=f"{failure.summary}: {failure.why}",
+            why=failure.why,
             remedy=failure.remedy,
         )
 
@@ -181,7 +178,7 @@ class KeyKeeper:
                 except ArgosyError as e:
                     if source.sure:
                         raise
-                    looked.append(f"{source.name}: {e.why}")
+                    looked.append(e.why)
                 else:
                     self._source = source
                     return key
