@@ -58,6 +58,25 @@ def test_what_the_server_would_refuse_is_told_with_a_remedy(text, section, why, 
     assert why in found.summary
 
 
+def test_one_problem_of_a_section_does_not_hide_another(tmp_path):
+    text = """
+    [server]
+    listen = "0.0.0.0"
+    trusted_proxies = ["10.0.0.0/99"]
+    tls_cert = "/no"
+    tls_key = "/no"
+    [database]
+    url = "postgresql://h/d"
+    [auth]
+    enabled = true
+    backends = ["kerberos"]
+    """
+    found = refused(text, tmp_path)
+    assert [finding.name for finding in found] == ["server"] * 3 + ["auth"] * 2
+    for finding, why in zip(found, ("listen", "/99", "/no", "secret", "kerberos"), strict=True):
+        assert why in finding.summary
+
+
 def test_the_defaults_contradict_nothing_and_checking_them_makes_nothing(tmp_path):
     assert refused("[auth]\nenabled = true", tmp_path) == []
     found = probed("[auth]\nenabled = true", tmp_path)

@@ -40,14 +40,17 @@ class Finding:
 
 async def contradictions(settings: ServerSettings) -> list[Finding]:
     """What the server would refuse to start with; only the failures."""
-    checks = {
-        "server": _listening,
-        "database": _keeping,
-        "storage": _storing,
-        "auth": _entering,
-        "audit": _forwarding,
-    }
-    found = [await _one(name, check, settings) for name, check in checks.items()]
+    checks: tuple[tuple[str, Check], ...] = (
+        ("server", _listening),
+        ("server", _believing),
+        ("server", _encrypting),
+        ("database", _keeping),
+        ("storage", _storing),
+        ("auth", _sealing),
+        ("auth", _entering),
+        ("audit", _forwarding),
+    )
+    found = [await _one(name, check, settings) for name, check in checks]
     return [finding for finding in found if finding.state == "fail"]
 
 
@@ -92,16 +95,28 @@ async def _one(name: str, check: Check, settings: ServerSettings) -> Finding:
 
 
 async def _listening(settings: ServerSettings) -> str:
-    from argosy.server.http.tls import tls_context  # noqa: PLC0415 - a command asks, no server
-    from argosy.server.observing.addresses import Proxies  # noqa: PLC0415
-    from argosy.server.starting.running import checked  # noqa: PLC0415
+    from argosy.server.starting.running import checked  # noqa: PLC0415 - a command asks, no server
 
-    address, section = checked(settings), settings.server
-    Proxies(section.trusted_proxies)
-    if section.tls_cert:
-        files = section.tls_cert, section.tls_key
-        await in_thread(lambda: tls_context(*files, client_ca=section.client_ca or None))
+    address = checked(settings)
     return f"listens on {address.host}:{address.port}"
+
+
+async def _believing(settings: ServerSettings) -> str:
+    from argosy.server.observing.addresses import Proxies  # noqa: PLC0415
+
+    Proxies(settings.server.trusted_proxies)
+    return f"{len(settings.server.trusted_proxies)} proxies"
+
+
+async def _encrypting(settings: ServerSettings) -> str:
+    from argosy.server.http.tls import tls_context  # noqa: PLC0415
+
+    section = settings.server
+    if not section.tls_cert or not section.tls_key:
+        return "nothing to read"
+    files = section.tls_cert, section.tls_key
+    await in_thread(lambda: tls_context(*files, client_ca=section.client_ca or None))
+    return section.tls_cert
 
 
 async def _keeping(settings: ServerSettings) -> str:
@@ -120,13 +135,21 @@ async def _storing(settings: ServerSettings) -> str:
     return settings.storage.backend
 
 
-async def _entering(settings: ServerSettings) -> str:
+async def _sealing(settings: ServerSettings) -> str:
     if not settings.auth.enabled:
-        return "everybody gets in"
-    from argosy.server.guarding.admission import access_options, backends_of, check_secret  # noqa: PLC0415
+        return "nothing is sealed"
+    from argosy.server.guarding.admission import access_options, check_secret  # noqa: PLC0415
 
     check_secret(settings)
     access_options(settings)
+    return "can be sealed"
+
+
+async def _entering(settings: ServerSettings) -> str:
+    if not settings.auth.enabled:
+        return "everybody gets in"
+    from argosy.server.guarding.admission import backends_of  # noqa: PLC0415
+
     await in_thread(backends_of, settings)
     if "htpasswd" in settings.auth.backends and not settings.htpasswd.file:
         raise ConfigError(
