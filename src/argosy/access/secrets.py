@@ -45,6 +45,11 @@ def is_secret(text: str, kind: Secret) -> bool:
     )
 
 
+def as_name(given: str) -> str:
+    """What may be written down of a name that somebody gave: secrets end up in that field, too."""
+    return "(a secret)" if given.startswith(tuple(Secret)) else given
+
+
 def hashed(text: str) -> str:
     """What is stored of a secret: hex of its SHA-256."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

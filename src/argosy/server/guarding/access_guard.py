@@ -23,6 +23,7 @@ from argosy.access.permissions.permission import (
 from argosy.access.permissions.principal import ANONYMOUS, Principal
 from argosy.access.permissions.standing import shown
 from argosy.access.permissions.visible import Visible, visible
+from argosy.access.secrets import as_name
 from argosy.access.service import Access
 from argosy.access.signing_in.refused import Refused, Slowed
 from argosy.access.tokens import access_tokens
@@ -139,7 +140,7 @@ class AccessGuard:
 
     async def shown(self, request: Request, name: str, password: str) -> Principal | Deny:
         """Who has that name and password, wherever in the request they stood."""
-        request.tried = name
+        request.tried = as_name(name)
         return self._or_denied(await self.access.logins.basic(name, password, address(request)))
 
     def _or_denied(self, found: Principal | Refused) -> Principal | Deny:

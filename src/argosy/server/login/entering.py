@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from argosy.access.identity.flows import Flows
 from argosy.access.identity.onboarding import onboard
 from argosy.access.permissions.principal import Principal
+from argosy.access.secrets import as_name
 from argosy.access.service import Access
 from argosy.access.signing_in.backends import BackendUnavailable, Identity
 from argosy.access.signing_in.logins import CHANGE_FIRST, SecondFactorNeeded
@@ -59,7 +60,7 @@ class Entering:
         """POST /login."""
         name, go_on = visit.form.get("name", ""), safe_place(visit.form.get("next", ""))
         given = visit.form.get("password", "")
-        visit.request.tried = name
+        visit.request.tried = as_name(name)
         found = await self._access.logins.basic(name, given, visit.address)
         if isinstance(found, SecondFactorNeeded):
             return await self._ask_code(found.user, name, go_on)
@@ -97,7 +98,7 @@ class Entering:
         name, new = form.get("name", ""), form.get("new", "")
         if new != form.get("again", ""):
             return pages.new_password(go_on, name, pages.said("the two new ones differ"))
-        visit.request.tried, by = name, visit.actor(name)
+        visit.request.tried, by = as_name(name), visit.actor(name)
         try:
             refused = await self._access.users.change_password(by, form.get("password", ""), new)
         except UsageError as e:

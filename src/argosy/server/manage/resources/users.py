@@ -168,7 +168,7 @@ async def password_reset(call: Call[Nothing, PasswordReset]) -> Reply:
 async def password_changed(call: Call[Nothing, PasswordChange]) -> Reply:
     """By who has it: the old one is the proof, also where nobody could log in with it any more."""
     body = call.body
-    call.request.tried = body.name
+    call.request.tried = as_name(body.name)
     by = Actor(name=body.name, kind="user", address=address(call.request), request=call.request.id)
     failed = await call.people.users.change_password(by, body.current, body.password)
     if failed is not None:
