@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from argosy.access.accounts.users import NewUser as UserToMake
 from argosy.access.accounts.users import UserChange as Change
 from argosy.access.permissions.permission import Action, Resource
+from argosy.access.secrets import as_name
 from argosy.catalog.actor import Actor
 from argosy.catalog.people import users
 from argosy.catalog.people.users import User as UserRow
