@@ -143,11 +143,9 @@ uploads: Final = Table(
     Column("tail_key", String(255), nullable=False, server_default=""),
     Column("hash_state", LargeBinary),
     Column("hash_tag", String(64), nullable=False, server_default=""),  # what can read the state
-    Column("actor", Name, nullable=False, server_default=""),
     Column("started_at", BigInteger, nullable=False),
     Column("touched_at", BigInteger, nullable=False),
     Column("holder", String(64), nullable=False, server_default=""),
     Column("held_until", BigInteger, nullable=False, server_default="0"),
-    Column("version", BigInteger, nullable=False, server_default="0"),  # for compare-and-set
     Index("ix_uploads_touched_at", "touched_at"),
 )

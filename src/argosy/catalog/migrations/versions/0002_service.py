@@ -114,12 +114,10 @@ def _projects() -> None:
         sa.Column("tail_key", sa.String(255), server_default="", nullable=False),
         sa.Column("hash_state", sa.LargeBinary, nullable=True),
         sa.Column("hash_tag", sa.String(64), server_default="", nullable=False),
-        sa.Column("actor", _NAME, server_default="", nullable=False),
         sa.Column("started_at", sa.BigInteger, nullable=False),
         sa.Column("touched_at", sa.BigInteger, nullable=False),
         sa.Column("holder", sa.String(64), server_default="", nullable=False),
         sa.Column("held_until", sa.BigInteger, server_default="0", nullable=False),
-        sa.Column("version", sa.BigInteger, server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_uploads"),
     )
     op.create_index("ix_uploads_touched_at", "uploads", ["touched_at"])
