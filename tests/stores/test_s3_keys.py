@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from argosy.catalog.registry.uploads import UploadRows
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
+from argosy.meters import declared as meters
 from argosy.server.v2.errors import answer
 from argosy.settings import Settings
 from argosy.stores.remote.transport import Transport, Trust
@@ -442,6 +443,7 @@ async def test_a_key_is_renewed_ahead_of_its_end_and_the_old_one_used_while_the_
         services.instead = lambda _m, _p: (500, "")
         clock.now += 2750
         await until(lambda: "HTTP 500" in caplog.text)
+        assert meters.S3_REQUESTS.read()["GetKey", "error"][0] >= 1  # an alert stands on this
         assert (await keys.now()).access_key == "AKID2"  # it lives for 840 s more
         assert 800 < keys.left < 850
         clock.now += 845

@@ -68,7 +68,8 @@ STORAGE_ERRORS: Final = Counter(
 )
 S3_REQUESTS: Final = Counter(
     "argosy_s3_requests_total",
-    "Calls of the object storage, each try; outcome is ok, missing, slow_down, error or timeout",
+    "Calls of the object storage, each try; outcome is ok, missing, slow_down, error or timeout;"
+    " GetKey asks for a key where keys end",
     "operation",
     "outcome",
 )

@@ -15,6 +15,7 @@ from typing import Final
 
 from argosy.concurrency import between, in_thread
 from argosy.errors import ArgosyError, ConfigError, StorageUnavailable
+from argosy.meters import declared as meters
 from argosy.stores.remote.transport import Transport
 from argosy.stores.s3.credentials.asking import unusable
 from argosy.stores.s3.credentials.container import Container
@@ -28,7 +29,7 @@ log = logging.getLogger("argosy.stores.s3")
 _MARGIN: Final = 10.0  # seconds before its end from which a key counts as ended: requests take time
 _AHEAD: Final = 900.0  # seconds before its end from which a new one is asked for
 _SOON: Final = 1.0  # seconds until the first new try after a failure; the least between two looks
-_LATE: Final = 60.0
+_LATE: Final = 15.0
 _NAP: Final = 60.0  # seconds: naps do not count while the machine sleeps
 
 
@@ -133,8 +134,10 @@ class KeyKeeper:
             if key.lifetime <= _MARGIN:
                 raise unusable(key.origin, "the key that it gives has ended")
         except ArgosyError as e:
+            meters.S3_REQUESTS.add("GetKey", "error")
             self._fail(e)
         else:
+            meters.S3_REQUESTS.add("GetKey", "ok")
             self._take(key, began)
 
     def _take(self, key: Key, began: float) -> None:
