@@ -234,8 +234,10 @@ def _told(cluster: Cluster) -> str:
     peers = (cluster.postgres, cluster.objects, cluster.redis)
     lines += [f"{part.name:12}log {part.log}" for part in peers]
     if cluster.plan.auth:
-        lines.append(f"login       argosy login -u admin {cluster.url.partition('//')[2]}")
+        host = cluster.url.partition("//")[2]
         lines.append(f"password    {cluster.admin_password()}   (once: it has to be changed)")
+        lines.append(f"change it   argosy user password admin --registry {host}")
+        lines.append(f"login       argosy login -u admin {host}")
     return "\n".join(lines)
 
 
