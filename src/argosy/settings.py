@@ -14,11 +14,22 @@ from argosy.errors import ConfigError
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|d|h|m|s))+")
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DECIMAL = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])b", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
+def amount(text: str) -> int:
+    """Bytes of storage, as they are shown again: `10GB` is 10^10, `10GiB` and `10g` are binary.
+
+    ValueError for anything else.
+    """
+    if found := _DECIMAL.fullmatch(text.strip()):
+        return int(float(found[1]) * 1000 ** (" kmgtp".index(found[2].lower())))
+    return size(text)
+
+
 def size(text: str) -> int:
-    """Bytes from `512`, `64k`, `10MB`, `2GiB` (binary units). ValueError for anything else."""
+    """Bytes as docker reads them: `512`, `64k`, `10MB`, `2GiB`, all binary. ValueError for anything else."""
     plain = text.strip().lower().removesuffix("ib").removesuffix("b")
     number = plain.rstrip("kmgt")
     unit = plain[len(number) :]

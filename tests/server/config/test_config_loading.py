@@ -203,6 +203,14 @@ def test_durations_and_sizes_are_shown_as_people_write_them():
     assert shown["limits.download"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"), [("10MB", 10_000_000), ("10MiB", 10 << 20), ("10m", 10 << 20), ("512", 512)]
+)
+def test_sizes_mean_what_they_mean_to_the_verbs(tmp_path, text, rate):
+    found = load(written(tmp_path, f'[limits]\ndownload = "{text}"'), environ={})
+    assert found.limits.download == rate
+
+
 def test_the_example_is_a_file_that_changes_nothing_also_when_all_of_it_is_meant(tmp_path):
     assert load(written(tmp_path, example()), environ={}) == ServerSettings()
     keys = tuple(f"# {item.name} = " for item in table())

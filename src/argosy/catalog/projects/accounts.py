@@ -44,7 +44,6 @@ _SHOWN: Final = 100  # projects whose usage is a metric
 _FRESH: Final = 2.0  # how long a usage that memory has is good enough for a first look
 _HINT_FRESH: Final = 60.0
 _MOST: Final = 10_000
-_UNLIMITED: Final = 1 << 62
 
 
 @frozen(kw_only=True)
@@ -91,18 +90,9 @@ class Accounts:
             return None
         return exceeded(project, await self._look(project, 0.0), more)
 
-    async def free(self, project: str) -> int:
-        """The bytes left of the quota of a project that has one."""
-        found = await self._look(project, 0.0)
-        limit = found.quota.bytes
-        return _UNLIMITED if limit is None else max(0, limit - found.used.bytes)
-
-    def overrun(self, project: str, beyond: int) -> QuotaExceeded:
-        """The refusal of a stream that went beyond what `free` said."""
-        _, found = self._looks[project]
-        limit = found.quota.bytes or 0
-        needed = max(0, limit - found.used.bytes) + beyond
-        return QuotaExceeded(project, "bytes", used=found.used.bytes, limit=limit, needed=needed)
+    async def standing(self, project: str) -> Standing:
+        """What a project uses now, and what it may."""
+        return await self._look(project, 0.0)
 
     async def _look(self, project: str, fresh: float) -> Standing:
         at, found = self._looks.get(project, (0.0, None))

@@ -1,25 +1,20 @@
 """Arguments of the management verbs that need reading: amounts, limits, times from now."""
 
 import argparse
-import re
 from typing import Any
 
-from argosy.settings import duration, size
+from argosy import settings
+from argosy.settings import duration
 
 NONE = ("none", "unlimited", "-1")
 
 
-_DECIMAL = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])b", re.IGNORECASE)
-
-
 def amount(text: str) -> int | None:
-    """Bytes: 10GB is 10^10 as it is shown again, 10GiB and 10g are binary; None for `none`."""
+    """Bytes, as `settings.amount` reads them; None for `none`."""
     if text.lower() in NONE:
         return None
-    if found := _DECIMAL.fullmatch(text):
-        return int(float(found[1]) * 1000 ** (" kmgtp".index(found[2].lower())))
     try:
-        return size(text)
+        return settings.amount(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(f"{e}, nor `none`") from e
 

@@ -99,7 +99,7 @@ NUMBER: Final = Kind(name="a number", read=_number, native=(int, float))
 SHARE: Final = Kind(name="a number between 0 and 1", read=_share, native=(int, float))
 SWITCH: Final = Kind(name="true or false", read=settings.switch, native=(bool,))
 SIZE: Final = Kind(
-    name="a size such as 64k or 2GiB", read=settings.size, native=(int,), write=_sized
+    name="a size such as 64k, 2GiB or 10GB", read=settings.amount, native=(int,), write=_sized
 )
 DURATION: Final = Kind(
     name="a duration such as 30s or 1h30m",

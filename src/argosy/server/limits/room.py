@@ -19,7 +19,7 @@ from argosy.catalog.database import Database
 from argosy.catalog.projects.accounts import Accounts
 from argosy.catalog.projects.places import makes_projects
 from argosy.catalog.projects.projects import Project, Projects
-from argosy.catalog.projects.quotas import Amount, QuotaExceeded
+from argosy.catalog.projects.quotas import Amount, QuotaExceeded, exceeded
 from argosy.catalog.registry.rows import project_of
 from argosy.errors import RateLimited
 from argosy.meters import declared as meters
@@ -132,14 +132,14 @@ class Room:
         project = await self._projects.find(project_of(name))
         if project is None or project.quota.bytes is None:
             return write
-        free = await self.accounts.free(project.name) - offset
+        standing, size = await self.accounts.standing(project.name), offset
 
         def bounded(piece: bytes | memoryview) -> None:
-            nonlocal free
-            free -= len(piece)
-            if free < 0:
+            nonlocal size
+            size += len(piece)
+            if refused := exceeded(project.name, standing, Amount(size)):
                 meters.QUOTA_REFUSALS.add("bytes")
-                raise self.accounts.overrun(project.name, -free)
+                raise refused
             write(piece)
 
         return bounded
