@@ -81,6 +81,14 @@ def test_anonymous_token_is_asked_for_without_authorization():
     assert grant.expires == pytest.approx(1000 + 54)  # 60 s by default, a tenth in reserve
 
 
+def test_a_token_that_docker_keeps_is_no_password():
+    kept = Credential(username="ann", identity_token="idt")
+    with pytest.raises(Unauthorized) as caught:
+        run(authenticate([Challenge("basic", {})], (), kept))
+    assert "docker login" in caught.value.summary
+    assert "argosy login" in caught.value.remedy
+
+
 def test_password_goes_by_basic_to_the_realm():
     (request,), grant = run(
         authenticate(BEARER, PULL, USER),

@@ -164,6 +164,13 @@ def authenticate(
     if "basic" in by_scheme:
         if credential is None or not credential.username:
             raise Unauthorized("the registry wants a user name and password", status=401)
+        if credential.identity_token and not credential.password:
+            raise Unauthorized(
+                "what `docker login` has kept is a token for pushes and pulls alone",
+                status=401,
+                why="the registry wants a user name and password for this",
+                remedy="log in with `argosy login`, which keeps what the registry's API takes as well",
+            )
         return Grant(header=credential.basic)
     schemes = ", ".join(by_scheme) or "none at all"
     raise Unauthorized(
