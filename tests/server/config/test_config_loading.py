@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from argosy.errors import ConfigError
 from argosy.server.config.describing import example, in_force, page
-from argosy.server.config.loading import load, read, table
+from argosy.server.config.loading import load, misspelt, read, table
 from argosy.server.config.sections import ServerSettings
 
 
@@ -192,6 +192,21 @@ def test_secrets_are_in_no_error_and_no_picture_of_the_settings(tmp_path):
     shown = {name: value for name, value, _ in in_force(read(file, environ={}))}
     assert shown["database.url"] == '"postgresql://me:********@h/d"'
     assert shown["redis.url"] == '"redis://:********@h"'
+
+
+def test_a_slip_in_the_name_of_a_variable_is_told_of():
+    slips = misspelt({"ARGOSY_SERVER_LISTN": ":5000", "ARGOSY_S3_BUCKET": "b", "PATH": "/bin"})
+    assert [(slip.place, slip.remedy) for slip in slips] == [
+        ("ARGOSY_SERVER_LISTN", "did you mean ARGOSY_SERVER_LISTEN?")
+    ]
+
+
+def test_variables_of_others_are_no_slips():
+    ours = [item.variable for item in table()]
+    builds = ["HOME", "REGISTRY", "CHUNK_SIZE", "READ_TIMEOUT", "VERIFY_TIMEOUT", "ID_TOKEN"]
+    services = ["REDIS_PORT", "REDIS_PORT_6379_TCP_ADDR", "SERVER_SERVICE_HOST", "LOG_SERVICE_PORT"]
+    given = [*ours, "ARGOSY_AUTH_SECRET_FILE", *(f"ARGOSY_{n}" for n in [*builds, *services])]
+    assert misspelt(dict.fromkeys(given, "x")) == []
 
 
 def test_durations_and_sizes_are_shown_as_people_write_them():

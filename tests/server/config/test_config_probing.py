@@ -173,6 +173,15 @@ def test_the_command_tells_all_and_exits_with_2(tmp_path):
     assert "server.listen" in found["server.lisen"]["next"]
 
 
+def test_a_misspelt_variable_is_a_warning_and_no_failure(tmp_path):
+    argv = [sys.executable, "-m", "argosy", "config", "check"]
+    env = {**os.environ, "ARGOSY_SERVER_LISTN": ":5000", "ARGOSY_HOME": str(tmp_path)}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "warn  ARGOSY_SERVER_LISTN: there is no such setting" in done.stdout
+    assert "-> did you mean ARGOSY_SERVER_LISTEN?" in done.stdout
+
+
 def test_it_is_told_where_the_buckets_key_comes_from_without_asking_for_it(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

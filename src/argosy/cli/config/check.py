@@ -1,6 +1,7 @@
 """`argosy config check`."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from argosy.cli.options import Parser, add_json
@@ -42,7 +43,7 @@ async def run(args: argparse.Namespace) -> int:
 
 
 async def _findings(args: argparse.Namespace) -> "list[Finding]":
-    from argosy.server.config.loading import read
+    from argosy.server.config.loading import misspelt, read
     from argosy.server.config.probing import Finding, contradictions, foretold, reached
     from argosy.server.starting.running import with_data
     from argosy.settings import Settings
@@ -56,10 +57,13 @@ async def _findings(args: argparse.Namespace) -> "list[Finding]":
     found += await contradictions(settings)
     if not found:  # with settings that are off, answers would mislead
         found += await (reached if args.connect else foretold)(settings)
-    return found
+    return found + [
+        Finding(name=slip.place, state="warn", summary=slip.why, next=slip.remedy)
+        for slip in misspelt(os.environ)
+    ]
 
 
 def _words(finding: "Finding") -> str:
-    mark = "ok  " if finding.state == "ok" else "FAIL"
+    mark = {"ok": "ok  ", "warn": "warn"}.get(finding.state, "FAIL")
     text = f"{mark}  {finding.name}: {finding.summary}"
     return f"{text}\n      -> {finding.next}" if finding.next else text

@@ -5,6 +5,7 @@ Nothing is half read: every problem is found and told at once, each with its pla
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -18,6 +19,9 @@ from argosy.values import frozen
 Origin = Literal["default", "file", "environment", "flag"]
 
 _PREFIX: Final = "ARGOSY_"
+# Kubernetes gives every container the address of a service `argosy-redis` as ARGOSY_REDIS_PORT, …
+_SERVICE: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
+_ALIKE: Final = 0.85
 
 
 @frozen(kw_only=True)
@@ -111,6 +115,19 @@ def read(
 ) -> Loaded:
     """As `load`, but problems are part of the answer; ConfigError only if there is no such file."""
     return _Reading(path, os.environ if environ is None else environ, flags or {}).result()
+
+
+def misspelt(environ: Mapping[str, str]) -> list[Problem]:
+    """Variables that are almost a setting's: they have no effect, and nobody would notice."""
+    known = [name for item in table() for name in (item.variable, f"{item.variable}_FILE")]
+    found = []
+    for name in sorted(set(environ) - set(known)):
+        if name.startswith(_PREFIX) and not _SERVICE.fullmatch(name):
+            near = difflib.get_close_matches(name, known, 1, _ALIKE)
+            if near:
+                why = "there is no such setting, so it has no effect"
+                found.append(Problem(name, why, f"did you mean {near[0]}?"))
+    return found
 
 
 class _Reading:

@@ -29,7 +29,7 @@ class Finding:
     """What one check found: of `[section]` or a setting, in words."""
 
     name: str
-    state: Literal["ok", "fail"]
+    state: Literal["ok", "warn", "fail"]
     summary: str
     next: str = ""
 

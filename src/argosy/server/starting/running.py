@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from argosy.errors import ArgosyError
 from argosy.server.app import App
+from argosy.server.config.loading import misspelt
 from argosy.server.config.sections import ServerSection, ServerSettings
 from argosy.server.http.common import ServerOptions
 from argosy.server.http.server import Server
@@ -70,6 +71,8 @@ def _warn(settings: ServerSettings) -> None:
     why = listening.in_the_clear(Address.parse(section.listen), files_of(section))
     if why and not meant:
         log.warning("%s", why)
+    for slip in misspelt(os.environ):
+        log.warning("%s", slip)
 
 
 def announcement(settings: ServerSettings, port: int) -> str:
