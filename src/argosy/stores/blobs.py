@@ -90,7 +90,8 @@ class Upload:
         NotFound if that other one has committed or cancelled it meanwhile.
         """
         try:
-            await asyncio.wait_for(self._lock.acquire(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await self._lock.acquire()
         except TimeoutError as e:
             raise _busy(self.id) from e
         try:

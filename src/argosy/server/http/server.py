@@ -155,7 +155,8 @@ class Server:
             if not self._sessions:
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._empty.wait()
             for wire in list(self._sessions):
                 wire.abort()
 

@@ -123,7 +123,8 @@ class RedisBuckets:
         if not self._questions:
             self._asked.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), _BEAT)
+                async with asyncio.timeout(_BEAT):
+                    await self._asked.wait()
 
     async def _exchange(self, script: Any) -> None:
         batch = [self._questions.popleft() for _ in range(min(_MOST, len(self._questions)))]
@@ -132,7 +133,8 @@ class RedisBuckets:
         for q in batch:
             words += [q.rate.rate, q.rate.burst, q.asked.need, q.asked.welcome]
         try:
-            found = await asyncio.wait_for(script(keys=keys, args=words), _TIMEOUT)
+            async with asyncio.timeout(_TIMEOUT):
+                found = await script(keys=keys, args=words)
         except BaseException:
             self._answer_nothing(batch)
             raise

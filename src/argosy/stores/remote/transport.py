@@ -5,12 +5,12 @@ blobs are named by the digest of the bytes on the wire.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from pyreqwest.client import Client, ClientBuilder
@@ -28,6 +28,8 @@ from argosy.errors import ConfigError
 from argosy.settings import Settings
 from argosy.stores.remote.failures import causes_of, check_url, translated
 from argosy.values import frozen
+
+T = TypeVar("T")
 
 PIECE = 512 << 10  # bytes; big enough that Python's share is small, and sent on without slicing
 _SENT = 512 << 10  # bytes a slow link must take within the read timeout
@@ -81,7 +83,7 @@ class Answer:
         """The body, at most `limit` bytes of it; the connection is given back."""
         if self._body is None:
             with translated(self.url):
-                found = await self._response.body_reader.read(limit)
+                found = await heeding(self._response.body_reader.read(limit))
             self._body = b"" if found is None else bytes(found)
             await self.close()
         return self._body
@@ -91,7 +93,7 @@ class Answer:
         reader = self._response.body_reader
         while True:
             with translated(self.url):
-                piece = await reader.read(PIECE)
+                piece = await heeding(reader.read(PIECE))
             if piece is None:
                 return
             yield bytes(piece)
@@ -100,7 +102,7 @@ class Answer:
         """Give the connection back, or break it off if the body was not read to its end."""
         if not self._closed:
             self._closed = True
-            await self._sending.__aexit__(None, None, None)
+            await heeding(self._sending.__aexit__(None, None, None))
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,7 +140,7 @@ class Transport:
             sending = self._prepared(request, trust)
             if isinstance(sending, _Upload):
                 return Answer(request, sending.request, await sending.send(request))
-            return Answer(request, sending, await sending.__aenter__())
+            return Answer(request, sending, await _entered(sending))
 
     async def _trust(self, url: str) -> Trust:
         parts = urlsplit(url)
@@ -205,6 +207,34 @@ class Transport:
             ) from e
 
 
+async def heeding(waiting: Awaitable[T]) -> T:
+    """What comes of it, unless the caller was cancelled meanwhile.
+
+    When an answer and a cancellation come at the same time, the library gives the answer and
+    forgets the cancellation: who was to end would go on, and a timeout would not end anything.
+    """
+    before = _cancellations()
+    found = await waiting
+    if _cancellations() > before:
+        raise asyncio.CancelledError
+    return found
+
+
+async def _entered(sending: StreamRequest) -> Response:
+    """The answer to a request; given back if the caller was cancelled meanwhile (see `heeding`)."""
+    before = _cancellations()
+    response = await sending.__aenter__()
+    if _cancellations() > before:
+        await sending.__aexit__(None, None, None)
+        raise asyncio.CancelledError
+    return response
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
 @dataclass(slots=True)
 class _Upload:
     """A request whose body streams; broken off when its sender is cancelled or it stalls."""
@@ -220,7 +250,7 @@ class _Upload:
             async with asyncio.timeout(self.stall) as deadline:
                 async with asyncio.TaskGroup() as group:
                     feeder = group.create_task(self._feed(request.stream, deadline))
-                    response = await self.request.__aenter__()
+                    response = await _entered(self.request)
                     if response.status >= 300:
                         feeder.cancel()
                     # Otherwise the body's last word (a digest mismatch) is still awaited.
