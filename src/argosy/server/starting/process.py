@@ -1,9 +1,10 @@
 """What a server does to its own process once everything has been loaded."""
 
-import ctypes
 import gc
 import resource
 from typing import Final
+
+from argosy import heap
 
 _FILES: Final = 65536  # a transfer holds three, and there may be thousands
 
@@ -28,6 +29,5 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-    if trim is not None:
-        trim(0)
+    heap.keep_no_big_blocks()
+    heap.give_back()
