@@ -1,6 +1,7 @@
 """Settings are read from flags, environment and file, in this order, and every problem is told at once."""
 
 import contextlib
+import json
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from argosy.errors import ConfigError
 from argosy.server.config.describing import example, in_force, page
+from argosy.server.config.kinds import DURATION, SIZE
 from argosy.server.config.loading import load, misspelt, read, table
 from argosy.server.config.sections import ServerSettings
 
@@ -207,6 +209,20 @@ def test_variables_of_others_are_no_slips():
     services = ["REDIS_PORT", "REDIS_PORT_6379_TCP_ADDR", "SERVER_SERVICE_HOST", "LOG_SERVICE_PORT"]
     given = [*ours, "ARGOSY_AUTH_SECRET_FILE", *(f"ARGOSY_{n}" for n in [*builds, *services])]
     assert misspelt(dict.fromkeys(given, "x")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "written"),
+    [
+        (SIZE, 10**10, '"9765625KiB"'),
+        (SIZE, 1234567 << 30, '"1234567GiB"'),
+        (DURATION, 1234567.0, '"1234567s"'),
+        (DURATION, 1e11, '"100000000000s"'),
+    ],
+)
+def test_what_is_shown_of_a_size_or_duration_is_its_value(kind, value, written):
+    assert kind.write(value) == written
+    assert kind.read(json.loads(written)) == value
 
 
 def test_durations_and_sizes_are_shown_as_people_write_them():

@@ -68,7 +68,7 @@ def _fitting(units: dict[str, float], value: float) -> str:
     """`"8MiB"`, `"1d"`: the largest unit that the value is a whole number of; else the number."""
     for unit, worth in units.items():
         if value and value % worth == 0:
-            return json.dumps(f"{value / worth:g}{unit}")
+            return json.dumps(f"{int(value // worth)}{unit}")
     return json.dumps(value)
 
 
