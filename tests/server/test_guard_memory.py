@@ -130,6 +130,23 @@ def test_while_the_database_is_away_tokens_speak_for_themselves(
     assert status(dev) == 500
 
 
+def test_while_the_database_is_away_a_token_of_nobody_speaks_for_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where memory knows still that the project is public."""
+    given = token(world, world.client, "repository:open/app:pull")
+    bearer = world.client.bearing(given).at("open/app")
+    assert bearer("GET", "manifests/v1").status == 200
+
+    async def away(*_: Any) -> Any:
+        raise StorageError("the database is away")
+
+    monkeypatch.setattr(world.access.authority, "standing", away)
+    monkeypatch.setattr(world.access.authority, "known", lambda _: None)
+    assert world.access.authority.known_public("open")
+    assert bearer("GET", "manifests/v1").status == 200
+
+
 def test_guessing_over_http_is_told_when_to_try_again(world: World) -> None:
     for number in range(5):
         assert world.client.by("dev", f"guess {number}")("GET", "/v2/").status == 401

@@ -189,12 +189,12 @@ class AccessGuard:
                 allowed = isinstance(await self._for_anybody(need), Allow)
             else:
                 allowed = await self._authority.may(whose, need)
+            if allowed and given:
+                return Allow((await self._authority.standing(whose)).principal)
         except StorageError:
             if given:  # the database is away: for its few minutes the token speaks for itself
                 return Allow(whose)
             raise
-        if allowed and given:
-            return Allow((await self._authority.standing(whose)).principal)
         if allowed or whose is ANONYMOUS:
             reason = f"the token was not given for that: {shown(need)}"
             known = whose is not ANONYMOUS
