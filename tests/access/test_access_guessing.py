@@ -83,3 +83,10 @@ async def test_other_ways_to_write_a_name_are_no_other_account(access: Access, o
         await access.logins.throttle.failed(name, HERE)
     assert isinstance(await access.logins.basic(other, "wrong", HERE), Slowed)
     assert await access.logins.basic("eve", "wrong", HERE) is WRONG
+
+
+async def test_a_name_that_is_longer_than_any_is_not_looked_at_to_its_end() -> None:
+    """Normalizing takes a time that is quadratic in a run of marks, and is done on the loop."""
+    marks = "a" + "\u0301\u0323" * 300
+    assert throttle._keys(marks, HERE) == throttle._keys(f"{marks}\u0323\u0301b", HERE)
+    assert throttle._keys("a" * 255, HERE) != throttle._keys("a" * 256, HERE)

@@ -35,6 +35,7 @@ _FAMILIAR: Final = 90 * 86400.0
 _DAY: Final = 86400.0
 _KEPT: Final = 86400.0
 _AT_ONCE: Final = 16  # of one address, of whatever accounts
+_LOOKED_AT: Final = 512  # characters of a name: more than any has, and normalizing is quadratic
 
 
 @frozen(kw_only=True)
@@ -154,7 +155,7 @@ def _count(conn: Connection, key: str, limit: Limit) -> None:
 
 
 def _keys(name: str, address: str) -> _Keys:
-    plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    plain = " ".join(unicodedata.normalize("NFKC", name[:_LOOKED_AT]).casefold().split())
     account = hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:32]
     place = network(address)
     return _Keys(f"p:{account}:{place}", f"a:{place}", f"u:{account}", f"k:{account}:{place}")
