@@ -19,7 +19,7 @@ from argosy.access.signing_in.refused import Slowed
 from argosy.access.tokens.access_tokens import AccessToken, TokenOptions, mint, verify
 from argosy.access.tokens.sealing import Sealer
 from argosy.catalog import schema as t
-from argosy.catalog.actor import SYSTEM
+from argosy.catalog.actor import SYSTEM, Actor
 from argosy.catalog.database import open_database
 from argosy.catalog.people import users
 
@@ -146,6 +146,26 @@ async def test_of_two_admins_who_leave_at_once_one_stays(nodes: list[Access]) ->
     ]
     found = await asyncio.gather(*leaving, return_exceptions=True)
     assert [isinstance(each, Conflict) for each in found].count(True) == 1
+
+
+async def test_of_two_who_change_a_password_at_once_one_is_told(
+    nodes: list[Access], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = users.password_of
+
+    def slowly(conn: Connection, key: int) -> str | None:
+        found = look(conn, key)
+        conn.execute(text("SELECT pg_sleep(0.3)"))
+        return found
+
+    monkeypatch.setattr(users, "password_of", slowly)
+    by = Actor(name="dev", kind="user", address=THERE)
+    changes = [
+        node.users.change_password(by, GOOD, f"another good one {number}")
+        for number, node in enumerate(nodes)
+    ]
+    found = await asyncio.gather(*changes)
+    assert [each is WRONG for each in found].count(True) == 1
 
 
 async def test_of_tokens_made_at_once_one_gets_the_name(nodes: list[Access]) -> None:

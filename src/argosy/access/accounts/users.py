@@ -151,6 +151,7 @@ class Users:
         made = await self._logins.passwords.hash(new)
 
         def write(conn: Connection) -> Refused | None:
+            users.hold_user(conn, name)
             if users.password_of(conn, user.id) != stored:
                 return WRONG  # somebody was quicker
             _set_password(conn, user, made, must_change=False)
