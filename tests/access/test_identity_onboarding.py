@@ -136,6 +136,18 @@ async def test_a_name_is_one_however_its_accents_are_written(database: Database)
     assert isinstance(await seen(database, ann(name="j\u00f6rg", external_id="2")), Refused)
 
 
+async def test_what_no_database_takes_of_an_address_or_a_group_is_left_out(
+    either: Database,
+) -> None:
+    """Who may write their own mail address could else end the looking for everybody after them."""
+    odd = {"email": "ann\0@exa\ud800mple.com", "groups": ("ops", "o\0ps")}
+    found = await somebody(either, ann(**odd))
+    assert found.email == "ann@example.com"
+    again = await somebody(either, ann(**odd))
+    assert again.version == found.version
+    assert await either.read(lambda conn: users.groups(conn, found.id)) == ["ops"]
+
+
 async def test_a_very_long_identifier_is_still_one_person(database: Database) -> None:
     first = await somebody(database, ann(external_id="x" * 4000))
     assert (await somebody(database, ann(external_id="x" * 4000))).id == first.id

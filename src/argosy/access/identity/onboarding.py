@@ -40,8 +40,9 @@ def onboard(conn: Connection, identity: Identity, by: Actor) -> User | Refused:
 def bring_up_to_date(conn: Connection, known: User, identity: Identity, by: Actor) -> None:
     """What the back end says now of a user: groups, mail, whether they administer the system."""
     values: dict[str, Any] = {}
-    if identity.email and identity.email != known.email:
-        values["email"] = identity.email[:320]
+    email = _address(identity)
+    if email and email != known.email:
+        values["email"] = email
     if identity.is_admin is not None and identity.is_admin != known.is_admin:
         values["is_admin"] = identity.is_admin
         details = {"is_admin": identity.is_admin, "backend": identity.backend}
@@ -63,7 +64,7 @@ def _made(conn: Connection, identity: Identity, known_by: str, by: Actor) -> Use
             " attribute to names",
         )
     values = {
-        "email": identity.email[:320],
+        "email": _address(identity),
         "backend": identity.backend,
         "external_id": known_by,
         "is_admin": bool(identity.is_admin),
@@ -79,7 +80,14 @@ _OTHER_NAME: Final = "map another claim or attribute to names ([auth.ldap] or [a
 
 
 def _set_groups(conn: Connection, key: int, identity: Identity) -> None:
-    users.set_groups(conn, key, [g for g in identity.groups[:_MOST_GROUPS] if _fits(g)])
+    kept = [g for g in identity.groups[:_MOST_GROUPS] if _fits(g) and "\0" not in g]
+    users.set_groups(conn, key, kept)
+
+
+def _address(identity: Identity) -> str:
+    # Often it is theirs to write, and PostgreSQL has no text with NUL: they would end each round
+    # of who is still there (recalling.py).
+    return "".join(c for c in identity.email if c.isprintable())[:320]
 
 
 def _arrived(conn: Connection, key: int) -> User:
