@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from argosy.access.permissions.permission import Role
+from argosy.server.guarding.token_service import _TYPE, EXCHANGE
 from tests.guarded import ADMIN, PASSWORD, guarded
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -17,7 +18,10 @@ def test_a_token_that_was_given_as_a_name_is_not_in_the_audit_log(tmp_path: Path
         assert world.client.by(token, "x")("GET", "/v2/team/app/manifests/v1").status == 401
         fields = urlencode({"name": token, "password": "x"})
         assert world.client("POST", "/login", fields, FORM).status == 403
+        job = {"subject_token": "x", "subject_token_type": f"{_TYPE}jwt", "robot": token}
+        fields = urlencode({"grant_type": EXCHANGE, "service": "argosy", **job})
+        assert world.client("POST", "/token", fields, FORM).status in (400, 401)
         world.run(world.serving.app.auditing.denials.flush())
         log = world.client.by(ADMIN, PASSWORD)("GET", "/api/v1/audit?outcome=denied")
-        assert [e["details"].get("as") for e in log.json["items"]] == ["(a secret)"] * 3
+        assert [e["details"].get("as") for e in log.json["items"]] == ["(a secret)"] * 4
         assert token not in log.body.decode()

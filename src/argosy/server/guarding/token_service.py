@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from argosy.access.permissions.decision import Deny
 from argosy.access.permissions.permission import Permission
 from argosy.access.permissions.principal import ANONYMOUS, Principal
+from argosy.access.secrets import as_name
 from argosy.access.service import Access
 from argosy.access.signing_in.backends import BackendUnavailable
 from argosy.access.signing_in.refused import Refused
@@ -161,7 +162,7 @@ class TokenService:
         logins = self._access.logins
         who = await logins.exchange(_one(form, "subject_token"), _one(form, "robot"))
         if isinstance(who, Refused):
-            request.tried = _one(form, "robot") or "a CI job"
+            request.tried = as_name(_one(form, "robot")) or "a CI job"
             return _denied(request, who.reason, who.remedy)
         request.principal = who
         answer = await self._issue(who, scopes, _client(form) or "workload")
