@@ -128,6 +128,16 @@ async def test_a_mail_address_is_a_name_only_for_who_has_it(
     await logins.close()
 
 
+async def test_that_a_mail_address_is_not_verified_is_heard_wherever_the_provider_says_it(
+    oidc: Provider, flows: Flows
+) -> None:
+    oidc.add_user("eve", email="ann@idp.test", groups=["dev"], email_verified=False)
+    oidc.id_token_has = ("email", "groups")  # all that is kept of them; the rest is in userinfo
+    logins = Oidc(options(oidc, name_claim="email"), flows)
+    assert "not verified" in reason(await login(logins, "eve"))
+    await logins.close()
+
+
 async def test_one_group_administers_and_another_is_needed(oidc: Provider, flows: Flows) -> None:
     logins = Oidc(options(oidc, admin_group="ops", required_group="dev"), flows)
     found = await login(logins)

@@ -173,7 +173,10 @@ class Oidc:
 
     async def _with_userinfo(self, claims: Claims, metadata: Metadata, access: str) -> Claims:
         """The claims with those that only the userinfo endpoint tells; the signed ones count more."""
-        wanted = (self.options.name_claim, self.options.groups_claim, self.options.email_claim)
+        options = self.options
+        wanted = [options.name_claim, options.groups_claim, options.email_claim]
+        if options.name_claim == "email":
+            wanted.append(_VERIFIED)
         if not (metadata.userinfo and access) or all(_at(claims, name) for name in wanted if name):
             return claims
         told = await self.provider.web.get(metadata.userinfo, access)
@@ -190,7 +193,7 @@ class Oidc:
                 "an administrator sets [auth.oidc] name_claim, or scopes that it comes with",
             )
         # Core §5.7: anybody can say that an address is theirs, also one that is somebody's name here.
-        if options.name_claim == "email" and claims.get("email_verified") in (False, "false"):
+        if options.name_claim == "email" and claims.get(_VERIFIED) in (False, "false"):
             return Refused(
                 "the provider has not verified that your mail address is yours",
                 "verify it there: it is your name here",
@@ -211,6 +214,7 @@ class Oidc:
 
 
 _AGAIN: Final = "begin again at the login page"
+_VERIFIED: Final = "email_verified"
 
 
 def _at(claims: Claims, name: str) -> Any:
