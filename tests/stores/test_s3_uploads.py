@@ -593,6 +593,67 @@ async def test_a_row_of_which_nobody_knows_keeps_its_object(
     assert await content(storage, kept, NAME) == BODY
 
 
+@pytest.mark.parametrize("size", [100_000, 9 * MIB])
+async def test_what_was_given_back_unheard_is_there_for_the_next_one(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The database was lost in COMMIT: the row names what is stored, so nothing is removed."""
+    ledger = storage.ground.ledger
+    give = ledger.give
+
+    async def unheard(*given: Any) -> None:
+        await give(*given)
+        raise StorageUnavailable("nobody knows what became of it")
+
+    upload = await storage.begin(OWNER)
+    with monkeypatch.context() as patched, pytest.raises(StorageUnavailable):
+        patched.setattr(ledger, "give", unheard)
+        async with upload.turn() as turn:
+            await written(turn, BODY[:size])
+    upload = await storage.resume(OWNER, upload.id)
+    assert upload.offset == size
+    async with upload.turn() as turn:
+        await written(turn, BODY[size:])
+        stored = await published(catalog, turn, NAME)
+    assert await content(storage, stored, NAME) == BODY
+    assert await objects(storage) == [stored.key]
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_who_leaves_while_it_is_given_back_does_not_keep_it(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    ledger = storage.ground.ledger
+    give, asked = ledger.give, asyncio.Event()
+
+    async def slow(*state: Any) -> None:
+        if given:
+            await give(*state)
+        asked.set()
+        await asyncio.sleep(3600)
+
+    async def patch(upload: Upload) -> None:
+        async with upload.turn() as turn:
+            await written(turn, BODY[: 9 * MIB])
+
+    upload = await storage.begin(OWNER)
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "give", slow)
+        task = asyncio.create_task(patch(upload))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    upload = await storage.resume(OWNER, upload.id)
+    assert upload.offset == (9 * MIB if given else 0)
+    async with upload.turn() as turn:
+        await written(turn, BODY[upload.offset :])
+        stored = await published(catalog, turn, NAME)
+    assert await content(storage, stored, NAME) == BODY
+    assert await objects(storage) == [stored.key]
+
+
 async def test_what_nobody_touches_is_swept_once_and_nothing_else(
     catalog: Catalog, s3_options: S3Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ class S3Turn:
         self._stored: Stored | None = None
         self._digest = Digest()
         self._ended = False
+        self._given = False  # whether it may have been given back, without our hearing of it
         self._before = ""  # who never gave it back, while that is not cleaned up
         self._renewing: asyncio.Task[None] | None = None
 
@@ -274,13 +275,17 @@ class S3Turn:
 
     async def leave(self, failed: Exception | None) -> Exception | None:
         """End the turn: what came is kept for the next one. The error that is to be raised."""
+        lost = isinstance(failed, UploadLost) and self._stored is not None and not self._ended
         try:
             await self._end()
-            if self._stored is not None and isinstance(failed, UploadLost):
+            if lost:
                 await self._forget()  # it was not given its row, and never will be
         except ArgosyError as e:
             failed = failed or e
             await self._let_go()
+        except BaseException:  # the client left: nobody shall wait for the end of our time
+            await self._let_go()
+            raise
         finally:
             self._close()
         return failed
@@ -314,10 +319,13 @@ class S3Turn:
 
     async def _let_go(self) -> None:
         """Let others have it now, who see that this turn did not end well."""
+        if self._renewing is not None:
+            self._renewing.cancel()  # it would take it back
         with suppress(ArgosyError):
             ours = await self._ledger.drop(self._claim, self._before or self._claim.holder)
-            # After a commit it may have been given its row, by a transaction nobody knows of.
-            if not ours and self._stored is None:
+            # After a commit it may have been given its row, by a transaction nobody knows of; and
+            # what was given back names what we have stored: the next one goes on from there.
+            if not ours and self._stored is None and not self._given:
                 await self._forget()
 
     async def _give(self) -> None:
@@ -329,7 +337,12 @@ class S3Turn:
             # so it is named for one more turn, and those of the turn before are removed now.
             for needless in self._state.drop:
                 await self._bucket.delete(needless)
-        await self._ledger.give(self._claim, state)
+        self._given = True
+        try:
+            await self._ledger.give(self._claim, state)
+        except UploadLost:
+            self._given = False
+            raise
 
     async def _left(self) -> State:
         """Store what is no part yet, so that any node finds all that came."""
