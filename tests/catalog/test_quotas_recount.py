@@ -289,6 +289,7 @@ async def test_what_projects_use_is_told_of_no_project_that_is_gone(catalog: Cat
         (10 * 10**9, "10GB"),
         (999_999, "1MB"),
         (5 << 30, "5.37GB"),
+        (1 << 60, "1.15EB"),  # the largest quota there may be
     ],
 )
 def test_sizes_are_shown_as_people_read_them(size: int, text: str) -> None:

@@ -158,8 +158,8 @@ _WORDS: Final = {"bytes": "of storage", "artifacts": "artifacts"}
 def size_text(count: int) -> str:
     """A number of bytes in the units of docker, and of `argosy quota show`: 1.5GB."""
     value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
-        if abs(value) < 999.5 or unit == "PB":  # what would be rounded to 1000
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB", "EB"):
+        if abs(value) < 999.5 or unit == "EB":  # what would be rounded to 1000
             break
         value /= 1000
     return f"{count}B" if unit == "B" else f"{value:.3g}{unit}"
