@@ -168,6 +168,30 @@ async def test_of_two_who_change_a_password_at_once_one_is_told(
     assert [each is WRONG for each in found].count(True) == 1
 
 
+async def test_a_login_that_hashes_a_password_anew_does_not_bring_it_back(
+    nodes: list[Access], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator gives another one while the old one is made anew."""
+    look, looked = users.password_of, asyncio.Event()
+
+    def slowly(conn: Connection, key: int) -> str | None:
+        found = look(conn, key)
+        looked.set()
+        conn.execute(text("SELECT pg_sleep(0.3)"))
+        return found
+
+    async def reset() -> None:
+        await looked.wait()
+        await nodes[1].users.set_password(SYSTEM, "dev", "another good one")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(users, "password_of", slowly)
+        patched.setattr(nodes[0].logins.passwords, "outdated", lambda _: True)
+        await asyncio.gather(nodes[0].logins.basic("dev", GOOD, THERE), reset())
+    assert await nodes[1].logins.basic("dev", GOOD, THERE) is WRONG
+    assert isinstance(await nodes[1].logins.basic("dev", "another good one", THERE), Principal)
+
+
 async def test_of_tokens_made_at_once_one_gets_the_name(nodes: list[Access]) -> None:
     dev = await nodes[0].logins.basic("dev", GOOD, THERE)
     assert isinstance(dev, Principal)

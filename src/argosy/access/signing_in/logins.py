@@ -240,6 +240,7 @@ class Logins:
             values["password"] = await self.passwords.hash(password)
 
         def settle(conn: Connection) -> str:
+            users.hold_user(conn, user.name)  # or the old one, hashed anew, would replace a new one
             if users.password_of(conn, user.id) != stored:
                 return stored  # changed meanwhile: what was proven proves nothing any more
             users.touch_user(conn, user.id, values)
