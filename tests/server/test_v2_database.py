@@ -119,6 +119,16 @@ def test_a_deletion_with_if_match_takes_away_only_what_it_saw(
     assert client("GET", f"manifests/{second}").status == 404
 
 
+def test_a_deletion_by_digest_that_is_refused_speaks_of_no_tag(tmp_path: Path) -> None:
+    with served(tmp_path) as (anybody, _):
+        client = anybody.at("team/app")
+        digest = client.push_image("v1")["digest"]
+        refused = client("DELETE", f"manifests/{digest}", None, {"If-None-Match": "*"})
+        assert refused.status == 412
+        (error,) = refused.json["errors"]
+        assert error["message"] == f"{digest} is not what the request asks for"
+
+
 def test_a_kept_tag_is_refused_with_the_rule_in_the_words_of_the_error(tmp_path: Path) -> None:
     with served(tmp_path) as (client, serving):
         _keep(client, serving)

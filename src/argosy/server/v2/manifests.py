@@ -116,16 +116,19 @@ class Manifests:
         return found
 
 
-def _conditions(request: Request, tag: str) -> Callable[[str | None], None] | None:
+def _conditions(request: Request, ref: str) -> Callable[[str | None], None] | None:
     """What raises unless the tag stands for what the client wants it to (If-Match, If-None-Match)."""
     if all(request.headers.get(name) is None for name in ("if-match", "if-none-match")):
         return None
 
     def check(standing: str | None) -> None:
         if not allows(request, standing):
-            raise Problem(
-                412, "DENIED", f"tag {tag} stands for something else", detail={"digest": standing}
+            words = (
+                f"{ref} is not what the request asks for"
+                if ":" in ref
+                else f"tag {ref} stands for something else"
             )
+            raise Problem(412, "DENIED", words, detail={"digest": standing})
 
     return check
 
