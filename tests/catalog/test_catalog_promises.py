@@ -122,6 +122,24 @@ async def test_a_refused_manifest_leaves_no_tag_and_no_row(catalog: Catalog) -> 
     assert await catalog.manifest(NAME, new.digest) is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_blob_is_no_manifest_of_an_index_that_lists_it_as_both(
+    catalog: Catalog, order: int
+) -> None:
+    inner = manifest(b"{}")
+    await catalog.link_blob(NAME, inner.digest, Stored(len(inner.body)))
+    kinds = (media.OCI_LAYER, media.OCI_MANIFEST)[::order]
+    listed = [Descriptor.of(kind, inner.body).to_json() for kind in kinds]
+    value = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": listed}
+    new = Incoming.parse(dump(value), media.OCI_INDEX)
+    with pytest.raises(RegistryError) as caught:
+        await catalog.put_manifest(NAME, new, ["v1"])
+    assert caught.value.evidence["digests"] == [inner.digest]
+    await catalog.link_blob(NAME, Digest.of(b"{}"), Stored(2))
+    await catalog.put_manifest(NAME, inner)
+    await catalog.put_manifest(NAME, new, ["v1"])
+
+
 async def test_a_manifest_of_a_thousand_layers_is_checked(catalog: Catalog) -> None:
     layers = [str(n).encode() for n in range(1200)]
     for layer in layers[:-1]:

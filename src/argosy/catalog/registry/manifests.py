@@ -54,7 +54,11 @@ class Incoming:
         if digest is not None and actual != digest:
             raise DigestMismatch("the manifest", expected=digest, actual=actual)
         view = parse_manifest(body, media_type)
-        needed = {c.digest: c for c in view.children if not media.is_nondistributable(c.media_type)}
+        listed = [c for c in view.children if not media.is_nondistributable(c.media_type)]
+        # What is listed as a manifest and as a blob, too, has to be a manifest: the last one counts.
+        needed = {
+            c.digest: c for c in sorted(listed, key=lambda c: media.is_manifest(c.media_type))
+        }
         return cls(
             digest=actual,
             media_type=view.media_type,
