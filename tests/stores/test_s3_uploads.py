@@ -619,16 +619,16 @@ async def test_what_was_given_back_unheard_is_there_for_the_next_one(
     assert await objects(storage) == [stored.key]
 
 
-@pytest.mark.parametrize("given", [False, True])
-async def test_who_leaves_while_it_is_given_back_does_not_keep_it(
-    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, given: bool
+@pytest.mark.parametrize(("word", "done"), [("take", True), ("give", False), ("give", True)])
+async def test_who_leaves_while_it_is_taken_or_given_back_does_not_keep_it(
+    catalog: Catalog, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, word: str, done: bool
 ) -> None:
-    ledger = storage.ground.ledger
-    give, asked = ledger.give, asyncio.Event()
+    ledger, asked = storage.ground.ledger, asyncio.Event()
+    real = getattr(ledger, word)
 
-    async def slow(*state: Any) -> None:
-        if given:
-            await give(*state)
+    async def slow(*given: Any) -> None:
+        if done:
+            await real(*given)
         asked.set()
         await asyncio.sleep(3600)
 
@@ -638,7 +638,7 @@ async def test_who_leaves_while_it_is_given_back_does_not_keep_it(
 
     upload = await storage.begin(OWNER)
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "give", slow)
+        patched.setattr(ledger, word, slow)
         task = asyncio.create_task(patch(upload))
         await asked.wait()
         task.cancel()
@@ -646,7 +646,7 @@ async def test_who_leaves_while_it_is_given_back_does_not_keep_it(
             await task
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     upload = await storage.resume(OWNER, upload.id)
-    assert upload.offset == (9 * MIB if given else 0)
+    assert upload.offset == (9 * MIB if (word, done) == ("give", True) else 0)
     async with upload.turn() as turn:
         await written(turn, BODY[upload.offset :])
         stored = await published(catalog, turn, NAME)

@@ -84,7 +84,12 @@ class S3Upload:
         until = time.monotonic() + PATIENCE
         ground = self._ground
         while True:
-            held = await ground.ledger.take(claim, ground.bucket.options.lease)
+            try:
+                held = await ground.ledger.take(claim, ground.bucket.options.lease)
+            except asyncio.CancelledError:
+                with suppress(ArgosyError):  # it may have become ours, and nobody would know
+                    await ground.ledger.drop(claim, claim.holder)
+                raise
             if held is not None:
                 return held
             pause = between(0.05, 0.2)
