@@ -33,7 +33,7 @@ check: $(STAMP) ## the quick gate: format, lint, types, imports, fast tests
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports > /dev/null || $(BIN)/lint-imports
-	$(PYTEST) -q -n 2 -m "not slow and not peer and not root"
+	$(PYTEST) -q -n 2 --hypothesis-profile=quick -m "not slow and not peer and not root"
 
 format: $(STAMP) ## make it as the formatter wants it
 	$(BIN)/ruff format -q .

@@ -1,6 +1,7 @@
 """What every test stands on."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -25,7 +26,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a test promises is no number of milliseconds, and machines are shared.
 settings.register_profile("shared", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)  # the quick gate
 settings.load_profile("shared")
+
+# Fixtures, and words of parameters, that say that a test runs a server of the field.
+PEERS = {"postgres", "redis", "seaweed", "slapd"}
+_PEER_WORD = re.compile(r"\b(postgres(ql)?|s3)\b")
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +51,18 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need root skip for others, with the reason; everything that starts dockerd shares a worker."""
+    """What runs a server of the field is a `peer`; what needs root skips for others; dockerd has one worker."""
     for item in items:
+        if PEERS.intersection(getattr(item, "fixturenames", ())) or _has_peer_word(item):
+            item.add_marker(pytest.mark.peer)
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root: mounts and namespaces"))
         if "dockerd" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("dockerd"))
+
+
+def _has_peer_word(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and any(
+        isinstance(value, str) and _PEER_WORD.search(value) for value in call.params.values()
+    )
