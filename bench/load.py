@@ -92,7 +92,10 @@ class Client:
         lines = head.decode("latin-1").split("\r\n")
         status = int(lines[0].split()[1])
         fields = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        if method != "HEAD":
+        if fields.get("transfer-encoding") == "chunked":  # docker-registry's lists; they are JSON
+            while not rest.endswith(b"0\r\n\r\n"):
+                rest = rest[-5:] + self._socket.recv(65536)
+        elif method != "HEAD":
             left = int(fields.get("content-length", "0")) - len(rest)
             while left > 0:
                 left -= self._socket.recv_into(self._buffer, min(left, _PIECE))
