@@ -21,6 +21,8 @@ from tests.access.oidc_browser import log_in, query_of
 from tests.authority import Authority
 from tests.oidc_provider import CLIENT, SECRET, Provider, provider_running
 
+pytestmark = pytest.mark.slow
+
 CALLBACK = "https://registry.test/auth/oidc/callback"
 
 

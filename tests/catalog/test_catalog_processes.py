@@ -15,6 +15,8 @@ from tests.catalog.cutting import cutting
 from tests.catalog.node import processes
 from tests.catalog.pushing import NAME, hearing, push, verify
 
+pytestmark = pytest.mark.slow
+
 WORKERS = DatabaseOptions(workers=True)
 
 

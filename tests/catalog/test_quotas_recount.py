@@ -27,6 +27,8 @@ from argosy.meters import declared as meters
 from argosy.model.digest import Digest
 from tests.catalog.pushing import image, index
 
+pytestmark = pytest.mark.slow
+
 PROJECTS = ("red", "blue")
 REPOSITORIES = ("red/a", "red/b", "red", "blue/a")
 SEEDS = (b"{}", b"small", b"x" * 300, b"y" * 800)

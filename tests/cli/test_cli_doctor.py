@@ -18,6 +18,8 @@ from tests.scripted import Reply, Scripted, Step, refusal
 
 from .conftest import Argosy, Said
 
+pytestmark = pytest.mark.slow
+
 INDEX = "application/vnd.oci.image.index.v1+json"
 Spawn = Callable[..., Awaitable[Said]]
 WAY = "dns,connect,tls,clock,auth,scope,image"

@@ -15,6 +15,8 @@ from tests.scripted import Reply, Scripted, Step
 
 from .conftest import Argosy
 
+pytestmark = pytest.mark.slow
+
 ARGOSY = [sys.executable, "-m", "argosy"]
 
 

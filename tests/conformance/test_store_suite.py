@@ -22,6 +22,8 @@ from argosy.stores.archive import read_archive, write_archive
 from argosy.stores.layout import OCILayout
 from argosy.stores.remote.client import Client
 
+pytestmark = pytest.mark.slow
+
 Opening = Callable[[Path], AbstractAsyncContextManager[Place]]
 
 

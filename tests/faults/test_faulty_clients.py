@@ -18,6 +18,8 @@ import pytest
 from argosy.stores import blobs as blob_files
 from tests.serving import Client, Serving, digest, image, served
 
+pytestmark = pytest.mark.slow
+
 BODY = os.urandom(3_000_000)
 
 

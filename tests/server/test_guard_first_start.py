@@ -16,6 +16,8 @@ from argosy.server.starting.listening import Address, TLSFiles, check, in_the_cl
 from tests.peers import argosy
 from tests.serving import Client
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def serving(data: Path, *words: str) -> Iterator[tuple[Client, "subprocess.Popen[str]"]]:

@@ -22,6 +22,8 @@ from argosy.server.v2.needs import need
 from tests.guarded import PASSWORD, World, guarded
 from tests.serving import Client, image
 
+pytestmark = pytest.mark.slow
+
 PULL = need("manifests", "team/app", "GET")
 PUSH = need("uploads", "team/app", "POST")
 

@@ -14,6 +14,8 @@ from argosy.server.http.common import ServerOptions
 from argosy.server.http.messages import ClientGone, FileBody, Request, Response
 from tests.server.http_serving import Raw, Running, serving
 
+pytestmark = pytest.mark.slow
+
 OK = Response(200, (), b"hello")
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 

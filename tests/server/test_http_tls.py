@@ -14,6 +14,8 @@ from argosy.server.http.messages import ClientGone, FileBody, Request, Response
 from argosy.server.http.tls import tls_context
 from tests.server.http_serving import Raw, serving
 
+pytestmark = pytest.mark.slow
+
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 
 

@@ -38,6 +38,8 @@ from tests.serving import (
     served,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def settings(data: Path, **sections: Any) -> ServerSettings:
     return ServerSettings(server=ServerSection(data=str(data)), **sections)

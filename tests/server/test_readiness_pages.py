@@ -18,6 +18,8 @@ from argosy.server.observing.readiness import Readiness, directory_is_writable
 from tests.guarded import guarded
 from tests.serving import Client, served
 
+pytestmark = pytest.mark.slow
+
 
 async def fine() -> None:
     pass

@@ -16,6 +16,8 @@ from argosy.errors import ConfigError, UsageError
 from argosy.server.starting.listening import Address, TLSFiles, check
 from tests.serving import Client
 
+pytestmark = pytest.mark.slow
+
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "argosy", "serve", *words]

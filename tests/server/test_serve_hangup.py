@@ -16,6 +16,8 @@ import pytest
 
 from tests.peers import need
 
+pytestmark = pytest.mark.slow
+
 CERTIFICATE = "server.pem", "server.key"
 
 

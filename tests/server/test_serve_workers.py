@@ -18,6 +18,8 @@ import pytest
 from bench.traffic import Plan, Traffic
 from tests.serving import Client
 
+pytestmark = pytest.mark.slow
+
 
 def children(pid: int) -> set[int]:
     try:

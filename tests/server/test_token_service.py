@@ -17,6 +17,8 @@ from argosy.catalog.actor import SYSTEM
 from tests.guarded import PASSWORD, World, guarded
 from tests.serving import Answer
 
+pytestmark = pytest.mark.slow
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 

@@ -26,6 +26,8 @@ from argosy.settings import Settings
 from argosy.stores.remote.transport import Request as Upstream
 from argosy.stores.remote.transport import Transport, Trust
 
+pytestmark = pytest.mark.slow
+
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 

@@ -16,6 +16,8 @@ from argosy.build.dockerfile.render import render
 from argosy.build.dockerfile.stages import FrontendOptions
 from argosy.errors import DockerfileError
 
+pytestmark = pytest.mark.slow
+
 WEB = """# syntax=docker/dockerfile:1
 ARG NODE=20
 FROM --platform=$BUILDPLATFORM node:${NODE}-slim AS build

@@ -30,6 +30,8 @@ from argosy.model.descriptor import Descriptor
 from argosy.model.digest import Digest
 from tests.peers import argosy, need
 
+pytestmark = pytest.mark.slow
+
 CHUNK = 4 << 20
 EMPTY = bytes(1024)
 OWN = {"stargz.index.json", ".no.prefetch.landmark", ".prefetch.landmark"}

@@ -33,6 +33,8 @@ from tests.build.remote_cache.test_remote_cache_sharing import (
     race,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["machine"]  # the fixture
 
 SETTINGS = Settings(retries=4, retry_wait=0.01, retry_wait_max=0.05, read_timeout=5)

@@ -20,6 +20,8 @@ from argosy.build.remote_cache.format import (
 from argosy.errors import ContentError
 from argosy.model.digest import Digest
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "remote_cache.json"
 
 digests = st.integers(0, 30).map(lambda n: Digest.of(str(n).encode()))

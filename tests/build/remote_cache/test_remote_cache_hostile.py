@@ -29,6 +29,8 @@ from tests.build.remote_cache.test_remote_cache_builds import (
     warnings,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["machine"]  # the fixture
 
 MAX = f"type=registry,ref={REF},mode=max"

@@ -21,6 +21,8 @@ from argosy.stores.layout import OCILayout
 from argosy.stores.remote.client import Client
 from tests.peers import argosy_registry, docker_registry
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["argosy_registry", "docker_registry"]  # fixtures
 
 BUILDERS = 6

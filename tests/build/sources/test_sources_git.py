@@ -12,6 +12,8 @@ from argosy.errors import ArgosyError, BuildError, ConfigError, DigestMismatch
 
 from .conftest import http_backend, token_header
 
+pytestmark = pytest.mark.slow
+
 
 async def add(bench, words, **options):
     """Build one ADD; the directory of its result."""

@@ -31,6 +31,8 @@ from tests.oidc_provider import CLIENT, SECRET, Provider
 from tests.scripted import Reply, Scripted, Seen, Step
 from tests.serving import Client, Serving, served
 
+pytestmark = pytest.mark.slow
+
 ROBOT = "robot$team+ci"
 
 

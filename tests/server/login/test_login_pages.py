@@ -24,6 +24,8 @@ from tests.browser import Browser, Page
 from tests.oidc_provider import CLIENT, SECRET, Provider
 from tests.serving import Client, Serving, served
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery"
 
 
