@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -269,21 +270,24 @@ async def _shared() -> KeyRing:
 
 
 async def test_a_new_key_is_published_before_it_signs_and_the_old_one_outlives_it(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = await ring(database, ahead=0.2, after=0.5)
+    later, real = [0.0], time.time
+    clock = SimpleNamespace(time=lambda: real() + later[0])
+    monkeypatch.setattr("argosy.access.tokens.keys.time", clock)
+    keys = await ring(database, ahead=60.0, after=120.0)
     old = keys.signing().kid
     before = token(keys)
     new = await keys.rotate()
     assert {key["kid"] for key in keys.jwks()["keys"]} == {old, new}
     assert keys.signing().kid == old
-    while keys.signing().kid != new:
-        time.sleep(0.01)
+    later[0] = 61
+    assert keys.signing().kid == new
     after = token(keys)
     for text in (before, after):
         assert isinstance(verify(keys, OPTIONS, text), AccessToken)
-    while keys.find(old) is not None:
-        time.sleep(0.01)
+    later[0] = 182
+    assert keys.find(old) is None
     assert isinstance(verify(keys, OPTIONS, before), Unfit)
     assert isinstance(verify(keys, OPTIONS, after), AccessToken)
     assert [key["kid"] for key in keys.jwks()["keys"]] == [new]
